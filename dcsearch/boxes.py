@@ -1,0 +1,68 @@
+"""Boxes: float (x0, y0, x1, y1) in pixels, x to the right, y down, edges continuous (a box 0..1 is one pixel wide).
+
+Intersection over union and non-maximum suppression are torchvision's; here is what it lacks: the
+offsets of the paper's equations 1 and 2.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# exp(t) is bounded as in torchvision: one wild offset must not become an infinite box.
+MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Centre, width and height of every box: (..., 4) to (..., 4)."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([(low + high) / 2, high - low], dim=-1)
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Corners of boxes given by centre, width and height: (..., 4) to (..., 4)."""
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def decode_offsets(anchors: Tensor, offsets: Tensor) -> Tensor:
+    """Boxes that the offsets make of their anchors (paper equations 1 and 2).
+
+    x = xa + tx wa,  y = ya + ty ha,  w = wa exp(tw),  h = ha exp(th); tw and th are
+    bounded by log(1000 / 16).
+
+    Args:
+        anchors: (..., 4) corners.
+        offsets: (..., 4) as (tx, ty, tw, th).
+
+    Returns:
+        (..., 4) corners, differentiable in both arguments.
+    """
+    reference = xyxy_to_cxcywh(anchors)
+    centre = reference[..., :2] + offsets[..., :2] * reference[..., 2:]
+    size = reference[..., 2:] * offsets[..., 2:].clamp(max=MAX_LOG_SCALE).exp()
+    return cxcywh_to_xyxy(torch.cat([centre, size], dim=-1))
+
+
+def encode_offsets(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Offsets that make the boxes of their anchors: the inverse of `decode_offsets`.
+
+    Args:
+        anchors: (..., 4) corners, with positive width and height.
+        boxes: (..., 4) corners; sides under a hundredth of a pixel count as that.
+
+    Returns:
+        (..., 4) as (tx, ty, tw, th).
+    """
+    reference, target = xyxy_to_cxcywh(anchors), xyxy_to_cxcywh(boxes)
+    size = reference[..., 2:].clamp(min=0.01)
+    shift = (target[..., :2] - reference[..., :2]) / size
+    scale = (target[..., 2:].clamp(min=0.01) / size).log()
+    return torch.cat([shift, scale], dim=-1)
+
+
+def clip(boxes: Tensor, width: float, height: float) -> Tensor:
+    """Boxes cut to a photo of width x height pixels: (..., 4) to (..., 4)."""
+    x = boxes[..., 0::2].clamp(0, width)
+    y = boxes[..., 1::2].clamp(0, height)
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)

@@ -1,0 +1,138 @@
+"""Describer: upright photos to regions in the photos' own pixels."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dcsearch.device import choose_device
+from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.model.fcln import Regions, caption_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedPhoto:
+    """A photo as the network sees it, and the frame that its boxes are to be given in."""
+
+    pixels: Tensor  # (3, H, W) uint8 RGB
+    width: int  # of the frame, pixels
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Regions of one photo, best objectness first; N may be 0."""
+
+    width: int
+    height: int
+    boxes: np.ndarray  # (N, 4) float32 x0, y0, x1, y1 in pixels of the frame, inside it
+    objectness: np.ndarray  # (N,) float32 in (0, 1)
+    captions: tuple[str, ...]  # N
+    codes: np.ndarray  # (N, E) float16 encoded region codes, what the language model reads
+
+
+class Describer:
+    """Runs an FCLN over photos."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, device: str = "auto", regions: int = 100
+    ) -> None:
+        """Take the network to a device.
+
+        Args:
+            checkpoint: its network moves to the device.
+            device: "auto", "cpu" or "cuda".
+            regions: kept of each photo at the most.
+
+        Raises:
+            UsageError: the device is not there.
+            ValueError: regions is below 1.
+        """
+        if regions < 1:
+            raise ValueError(f"regions must be at least 1, got {regions}")
+        self.checkpoint = checkpoint
+        self.device = choose_device(device)
+        self.regions = regions
+        self._model = checkpoint.model.to(self.device)
+        self._form = (
+            torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        )
+        self._model.backbone.to(memory_format=self._form)
+
+    @property
+    def code_size(self) -> int:
+        """E, numbers of a region's code."""
+        return self.checkpoint.config.encoded_size
+
+    def draft_size(self, width: int, height: int) -> tuple[int, int]:
+        """Smallest size (width, height) a decoder may hand out for a photo of this size without
+        losing what the network sees."""
+        return self.checkpoint.config.photo_size(width, height)
+
+    def prepare(
+        self, photo: Image.Image, *, frame: tuple[int, int] | None = None
+    ) -> PreparedPhoto:
+        """A photo resized for the network; may be called from several threads at once.
+
+        Args:
+            photo: upright, RGB.
+            frame: (width, height) that boxes are given in; the photo's own size by default. It
+                also gives the proportions that the photo is restored to.
+        """
+        width, height = frame or photo.size
+        size = self.checkpoint.config.photo_size(width, height)
+        pixels = np.asarray(photo.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return PreparedPhoto(pixels=tensor, width=width, height=height)
+
+    @torch.inference_mode()
+    def describe(
+        self, photos: Sequence[PreparedPhoto], *, captions: bool = True
+    ) -> list[Description]:
+        """Regions of each photo, in the order given; photos of one shape share a batch.
+
+        Without `captions` they are empty texts, and nothing is decoded.
+        """
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, photo in enumerate(photos):
+            by_shape[tuple(photo.pixels.shape)].append(index)
+        found: dict[int, Description] = {}
+        for indices in by_shape.values():
+            pixels = torch.stack([photos[index].pixels for index in indices])
+            pixels = pixels.to(self.device, memory_format=self._form)
+            regions = self._model(pixels, most=self.regions)
+            texts = self._captions(regions) if captions else [("",) * len(r.boxes) for r in regions]
+            for index, own, text in zip(indices, regions, texts, strict=True):
+                found[index] = _description(photos[index], own, text)
+        return [found[index] for index in range(len(photos))]
+
+    def _captions(self, regions: Sequence[Regions]) -> list[tuple[str, ...]]:
+        """Captions of several photos' regions, decoded together."""
+        encoded = torch.cat([own.encoded for own in regions])
+        decode = self.checkpoint.vocabulary.decode
+        texts = [decode(tokens) for tokens in caption_tokens(self._model, encoded)]
+        ends = np.cumsum([len(own.boxes) for own in regions])
+        return [
+            tuple(texts[end - len(own.boxes) : end])
+            for own, end in zip(regions, ends, strict=True)
+        ]
+
+
+def _description(photo: PreparedPhoto, regions: Regions, captions: tuple[str, ...]) -> Description:
+    """Regions in the photo's frame, as plain arrays."""
+    _, height, width = photo.pixels.shape
+    scale = torch.tensor([photo.width / width, photo.height / height]).repeat(2)
+    frame = torch.tensor([photo.width, photo.height], dtype=torch.float32).repeat(2)
+    boxes = torch.minimum(regions.boxes.float().cpu() * scale, frame)  # (N, 4)
+    return Description(
+        width=photo.width,
+        height=photo.height,
+        boxes=boxes.numpy(),
+        objectness=torch.sigmoid(regions.objectness.float()).cpu().numpy(),
+        captions=captions,
+        codes=regions.encoded.half().cpu().numpy(),
+    )

@@ -1,0 +1,57 @@
+"""Detection: the boxes of one photo that a phrase describes best."""
+
+from dataclasses import dataclass
+
+import torch
+from torchvision.ops import nms
+
+from dcsearch.describe import Description
+from dcsearch.likelihood import LikelihoodScorer, Phrase, region_scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """One box for a phrase."""
+
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in upright original pixels
+    score: float  # as in likelihood.py, <= 0
+    log_likelihood: float
+    objectness: float
+    caption: str
+
+
+def detect(
+    description: Description,
+    phrase: Phrase,
+    scorer: LikelihoodScorer,
+    *,
+    top: int = 5,
+    min_score: float | None = None,
+    overlap: float = 0.5,
+) -> list[Detection]:
+    """Boxes of a described photo for a phrase, best first.
+
+    Args:
+        description: of the photo; without regions the answer is empty.
+        phrase: to look for.
+        scorer: of the checkpoint that made the description.
+        top: boxes at the most.
+        min_score: boxes below it are left out.
+        overlap: a box goes when its IoU with a better one is above this.
+    """
+    log_likelihood = scorer.log_likelihood(description.codes, phrase)  # (N,)
+    scores = region_scores(log_likelihood, description.objectness)
+    boxes = torch.from_numpy(description.boxes)
+    kept = nms(boxes, torch.from_numpy(scores).float(), overlap).tolist()[:top]
+    x0, y0, x1, y1 = description.boxes.T.tolist() if len(boxes) else ([], [], [], [])
+    return [
+        Detection(
+            box=(x0[index], y0[index], x1[index], y1[index]),
+            score=float(scores[index]),
+            log_likelihood=float(log_likelihood[index]),
+            objectness=float(description.objectness[index]),
+            caption=description.captions[index],
+        )
+        for index in kept
+        if min_score is None or scores[index] >= min_score
+    ]

@@ -1,0 +1,20 @@
+"""Device: where tensors live and are computed."""
+
+import torch
+
+from dcsearch.errors import UsageError
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device for "auto" (CUDA where there is one), "cpu" or "cuda".
+
+    Raises:
+        UsageError: CUDA was asked for and is not there, or the name is none of the three.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"no device {device!r}; choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is available; use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)

@@ -1,0 +1,144 @@
+"""Likelihood: log p(phrase | region), natural logarithm, END counted, for many regions.
+
+The score of a region for a phrase is its log-likelihood plus OBJECTNESS_WEIGHT times the logarithm
+of its objectness, so that among boxes that fit the phrase alike the one around a whole thing wins.
+It is never above 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcsearch.device import choose_device
+from dcsearch.errors import UsageError
+from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.model.language import State
+from dcsearch.vocabulary import UnknownWord, Vocabulary, words_of
+
+OBJECTNESS_WEIGHT = 1.0
+LONGEST_PHRASE = 50  # words
+_CHUNK = 4096  # regions computed at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phrase:
+    """A phrase as the language model reads it."""
+
+    text: str
+    words: tuple[str, ...]  # the known ones, in order
+    tokens: tuple[int, ...]  # of the known words; at least one
+    unknown: tuple[UnknownWord, ...]  # left out, each named once
+
+
+def read_phrase(text: str, vocabulary: Vocabulary) -> Phrase:
+    """A person's phrase; words that the vocabulary lacks are left out and named.
+
+    Raises:
+        UsageError: the phrase is empty, has control characters or more than LONGEST_PHRASE words,
+            or none of its words is known.
+    """
+    if any(ord(letter) < 32 and letter not in "\t\n" or ord(letter) == 127 for letter in text):
+        raise UsageError(f"the phrase {text!r} holds control characters; type it as plain words")
+    words = words_of(text)
+    if not words:
+        raise UsageError("the phrase is empty; say what to look for, as in: dcsearch query 'a dog'")
+    if len(words) > LONGEST_PHRASE:
+        raise UsageError(
+            f"the phrase has {len(words)} words, more than {LONGEST_PHRASE}; "
+            "say it shorter or as several phrases"
+        )
+    known = tuple(word for word in words if word in vocabulary)
+    unknown = tuple(
+        UnknownWord(word=word, nearest=vocabulary.nearest(word))
+        for word in dict.fromkeys(words)
+        if word not in vocabulary
+    )
+    if not known:
+        raise UsageError(
+            f"the model knows no word of {text!r}{_suggestion(unknown)}; try other words"
+        )
+    tokens = tuple(vocabulary.encode(" ".join(known)))
+    return Phrase(text=text, words=known, tokens=tokens, unknown=unknown)
+
+
+def _suggestion(unknown: Sequence[UnknownWord]) -> str:
+    nearest = [f"{item.word}: {', '.join(item.nearest)}" for item in unknown if item.nearest]
+    return f" (nearest known words: {'; '.join(nearest)})" if nearest else ""
+
+
+@dataclass
+class _Node:
+    """A prefix shared by some phrases: which phrases end here, and which words follow."""
+
+    ends: list[int] = field(default_factory=list)
+    children: dict[int, "_Node"] = field(default_factory=dict)
+
+
+class LikelihoodScorer:
+    """Computes log-likelihoods of phrases with a checkpoint's language model."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto") -> None:
+        """Take the language model to a device.
+
+        Raises:
+            UsageError: the device is not there.
+        """
+        self.checkpoint = checkpoint
+        self.device = choose_device(device)
+        self.language = checkpoint.model.language.to(self.device)
+
+    def codes(self, codes: np.ndarray) -> Tensor:
+        """Stored codes (N, E) as the language model reads them."""
+        return torch.from_numpy(np.ascontiguousarray(codes)).to(self.device).float()
+
+    def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
+        """log p(phrase | region) of each region: (N,) float32, each <= 0, of codes (N, E)."""
+        return self.log_likelihoods(codes, [phrase])[:, 0]
+
+    @torch.inference_mode()
+    def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
+        """log p(phrase | region) of every phrase for every region.
+
+        Phrases that begin alike share the work of their beginning.
+
+        Args:
+            codes: (N, E); N may be 0.
+            phrases: M.
+
+        Returns:
+            (N, M) float32, each <= 0.
+        """
+        root = _Node()
+        for index, phrase in enumerate(phrases):
+            node = root
+            for token in phrase.tokens:
+                node = node.children.setdefault(token, _Node())
+            node.ends.append(index)
+        result = torch.zeros(len(codes), len(phrases))
+        for first in range(0, len(codes), _CHUNK):
+            encoded = self.codes(codes[first : first + _CHUNK])
+            rows = result[first : first + _CHUNK]
+            state = self.language.begin(encoded)
+            self._descend(root, state, encoded.new_zeros(len(encoded)), rows)
+        return result.numpy()
+
+    def _descend(self, node: _Node, state: State, so_far: Tensor, result: Tensor) -> None:
+        """Fill the columns of the phrases that pass through a node, depth first."""
+        logits = self.language.logits(state.hidden)  # (n, V + 1)
+        base = so_far - logits.logsumexp(dim=1)  # (n,)
+        for phrase in node.ends:
+            result[:, phrase] = (base + logits[:, self.language.end]).cpu()
+        following = {token: base + logits[:, token] for token in node.children}
+        del logits  # a level of the tree keeps only what its branches need
+        for token, child in node.children.items():
+            words = torch.full((len(so_far),), token, device=self.device)
+            self._descend(child, self.language.step(state, words), following[token], result)
+
+
+def region_scores(log_likelihood: np.ndarray, objectness: np.ndarray) -> np.ndarray:
+    """Scores of regions: log-likelihood (N, ...) and objectness (N,) to (N, ...), each <= 0."""
+    bias = OBJECTNESS_WEIGHT * np.log(np.clip(objectness, 1e-6, 1.0))
+    return log_likelihood + bias.reshape(-1, *([1] * (log_likelihood.ndim - 1)))

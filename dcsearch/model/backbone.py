@@ -1,0 +1,145 @@
+"""Backbone: photo pixels to a feature map (paper section 3.1.1).
+
+A backbone knows its `channels`, the `stride` in pixels between neighbouring cells, and the `centre`
+in pixels of the first cell's receptive field, which is where that cell's anchors stand.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import mobilenet_v2, vgg16
+from torchvision.models.mobilenetv2 import InvertedResidual
+
+
+class Backbone(nn.Module):
+    """What FCLN asks of a backbone; the blocks are frozen from the photo's side up."""
+
+    channels: int
+    stride: int
+    centre: float
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) uint8 RGB as the float input that the weights were trained on."""
+        raise NotImplementedError
+
+    def blocks(self) -> list[nn.Module]:
+        """Blocks in order from the photo, for freezing and for learning rates."""
+        raise NotImplementedError
+
+    def freeze(self, blocks: int) -> None:
+        """Stop the first `blocks` blocks from learning."""
+        for block in self.blocks()[:blocks]:
+            block.requires_grad_(False)
+
+
+class VGG16Backbone(Backbone):
+    """The paper's 13 convolutions without the last pool: 512 channels, a sixteenth of the size.
+
+    Pools round up, as in the reference code, and the input is BGR in 0..255 minus the mean.
+    """
+
+    channels = 512
+    stride = 16
+    centre = 8.0  # the receptive field of the first cell is centred between pixels 7 and 8
+    mean = (103.939, 116.779, 123.68)  # blue, green, red
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = list(vgg16(weights=None).features.children())[:-1]
+        for layer in layers:
+            if isinstance(layer, nn.MaxPool2d):
+                layer.ceil_mode = True
+        self.features = nn.Sequential(*layers)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        return pixels.flip(1).float() - _per_channel(self.mean, pixels)
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.features.children())
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Feature map (B, 512, ceil(H / 16), ceil(W / 16)) of normalised photos (B, 3, H, W)."""
+        return cast(Tensor, self.features(photos))
+
+
+class MobileNetV2Backbone(Backbone):
+    """MobileNetV2 with its stride 8, 16 and 32 maps fused into one stride-16 map.
+
+    `tensorflow_padding` pads the strided convolutions at the right and bottom only, as the network
+    that some ImageNet weights come from did; it moves the cells' centres by most of a stride.
+    Batch normalisation keeps its running statistics while training; its scale and shift learn.
+    """
+
+    stride = 16
+    mean = (123.675, 116.28, 103.53)  # red, green, blue
+    deviation = (58.395, 57.12, 57.375)
+
+    def __init__(self, *, channels: int = 128, tensorflow_padding: bool = True) -> None:
+        super().__init__()
+        self.channels = channels
+        self.tensorflow_padding = tensorflow_padding
+        self.centre = 15.5 if tensorflow_padding else 0.5
+        self.features = nn.Sequential(*list(mobilenet_v2(weights=None).features.children())[:-1])
+        if tensorflow_padding:
+            for module in self.features.modules():
+                if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                    module.padding = (0, 0)
+        self.fine = nn.Conv2d(32, channels, 3, stride=2, padding=0 if tensorflow_padding else 1)
+        self.middle = nn.Conv2d(96, channels, 1)
+        self.coarse = nn.Conv2d(320, channels, 1)
+        self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def train(self, mode: bool = True) -> "MobileNetV2Backbone":
+        """Set training mode, batch normalisation excepted: a few photos are poor statistics."""
+        super().train(mode)
+        for module in self.features.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        centred = pixels.float() - _per_channel(self.mean, pixels)
+        return centred / _per_channel(self.deviation, pixels)
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.features.children())
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Feature map (B, channels, H / 16, W / 16) of normalised photos (B, 3, H, W).
+
+        H and W are multiples of 32.
+        """
+        x = photos
+        maps = []
+        for index, block in enumerate(self.features):
+            x = self._block(block, x)
+            if index in (6, 13, 17):  # the last blocks at strides 8, 16 and 32
+                maps.append(x)
+        fine, middle, coarse = maps
+        fused = self.fine(self._pad(fine)) + self.middle(middle)
+        fused = fused + functional.interpolate(self.coarse(coarse), scale_factor=2.0)
+        return cast(Tensor, functional.relu(self.smooth(functional.relu(fused))))
+
+    def _pad(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 1, 0, 1)) if self.tensorflow_padding else x
+
+    def _block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """One block of MobileNetV2, with the padding put before its strided convolution."""
+        if not self.tensorflow_padding:
+            return cast(Tensor, block(x))
+        if isinstance(block, InvertedResidual):
+            if block.stride == 1:
+                return cast(Tensor, block(x))
+            expand, strided, *project = block.conv
+            x = strided(self._pad(expand(x)))
+            for layer in project:
+                x = layer(x)
+            return x
+        return cast(Tensor, block(self._pad(x)))  # the first convolution
+
+
+def _per_channel(values: tuple[float, float, float], like: Tensor) -> Tensor:
+    """Three numbers as (3, 1, 1), where `like` lives."""
+    return torch.tensor(values, device=like.device).reshape(3, 1, 1)

@@ -1,0 +1,415 @@
+"""FCLN: the paper's Figure 2. A frozen config makes it the paper's network or the small default."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from dcsearch.boxes import clip, decode_offsets, encode_offsets
+from dcsearch.model.anchors import PAPER_SHAPES, shapes_of
+from dcsearch.model.backbone import Backbone, MobileNetV2Backbone, VGG16Backbone
+from dcsearch.model.language import LanguageModel, pad_tokens
+from dcsearch.model.localization import LocalizationLayer
+from dcsearch.model.losses import (
+    Losses,
+    box_loss,
+    caption_loss,
+    discrimination_loss,
+    objectness_loss,
+)
+from dcsearch.model.matching import Match, match, sample
+from dcsearch.model.recognition import RecognitionNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class FCLNConfig:
+    """Every number that shapes the network, trains it or reads it; saved beside the weights."""
+
+    backbone: Literal["vgg16", "mobilenet_v2"]
+    tensorflow_padding: bool  # of mobilenet_v2's strided convolutions
+    feature_channels: int  # of mobilenet_v2's fused map; vgg16 has 512
+    photo_side: int  # longest side of a photo as the network sees it, pixels
+    side_multiple: int  # both sides are rounded to a multiple of this
+    anchor_shapes: tuple[tuple[float, float], ...]  # width x height in pixels
+    proposal_hidden: int  # filters of the localization layer's 3 x 3 convolution
+    grid: int  # samples along each side of a region
+    grid_touches_corners: bool
+    recognition_hidden: int
+    code_size: int  # D
+    encoded_size: int  # E, what is stored of a region and read by the LSTM
+    language_hidden: int  # H
+    longest_caption: int  # words
+    recognition_dropout: float
+    language_dropout: float
+    # test time
+    proposals: int  # B
+    proposals_considered: int  # best anchors that enter NMS; 0 is all
+    proposal_overlap: float  # NMS among proposals
+    final_overlap: float  # NMS among final boxes
+    # training
+    sampled_boxes: int  # mini-batch of a photo
+    positive_overlap: float
+    negative_overlap: float
+    annotated_boxes: bool  # describe the annotated boxes too, not only proposals near them
+    described_regions: int  # captions learned from one photo in a step, at the most; 0 is all
+    discriminated_regions: int  # regions told apart in a step
+    proposal_objectness_weight: float
+    proposal_box_weight: float
+    objectness_weight: float
+    box_weight: float
+    caption_weight: float
+    discrimination_weight: float
+
+    @classmethod
+    def paper(cls) -> "FCLNConfig":
+        """The paper's network and loss weights (sections 3.1 and 3.2)."""
+        return cls(
+            backbone="vgg16", tensorflow_padding=False, feature_channels=512,
+            photo_side=720, side_multiple=1, anchor_shapes=PAPER_SHAPES, proposal_hidden=256,
+            grid=7, grid_touches_corners=True, recognition_hidden=4096, code_size=4096,
+            encoded_size=512, language_hidden=512, longest_caption=15,
+            recognition_dropout=0.5, language_dropout=0.0,
+            proposals=300, proposals_considered=0, proposal_overlap=0.7, final_overlap=0.3,
+            sampled_boxes=256, positive_overlap=0.7, negative_overlap=0.3,
+            annotated_boxes=False, described_regions=0, discriminated_regions=0,
+            proposal_objectness_weight=0.1, proposal_box_weight=0.1,
+            objectness_weight=0.1, box_weight=0.1, caption_weight=1.0, discrimination_weight=0.0,
+        )  # fmt: skip
+
+    @classmethod
+    def small(cls) -> "FCLNConfig":
+        """The default that ships: a mobilenet_v2 backbone, photos of 384 pixels."""
+        return cls(
+            backbone="mobilenet_v2", tensorflow_padding=True, feature_channels=128,
+            photo_side=384, side_multiple=32, anchor_shapes=shapes_of((24, 48, 96, 176, 288)),
+            proposal_hidden=192,
+            grid=7, grid_touches_corners=False, recognition_hidden=640, code_size=512,
+            encoded_size=256, language_hidden=256, longest_caption=12,
+            recognition_dropout=0.3, language_dropout=0.3,
+            proposals=300, proposals_considered=1000, proposal_overlap=0.7, final_overlap=0.5,
+            sampled_boxes=64, positive_overlap=0.7, negative_overlap=0.3,
+            annotated_boxes=True, described_regions=24, discriminated_regions=32,
+            proposal_objectness_weight=0.5, proposal_box_weight=0.5,
+            objectness_weight=0.5, box_weight=0.5, caption_weight=1.0, discrimination_weight=0.5,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `from_json` reads them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "FCLNConfig":
+        """The config that `to_json` wrote.
+
+        Raises:
+            TypeError: a field is missing or unknown.
+        """
+        shapes = tuple((width, height) for width, height in values.get("anchor_shapes", ()))
+        return cls(**{**values, "anchor_shapes": shapes})
+
+    def photo_size(self, width: int, height: int) -> tuple[int, int]:
+        """Size (width, height) at which the network sees a photo of this size, proportions kept
+        up to the rounding; extremely long photos are squeezed to four multiples' width."""
+        scale = self.photo_side / max(width, height)
+        multiple = self.side_multiple
+        least = 4 * multiple if multiple > 1 else 16
+
+        def side(pixels: int) -> int:
+            return max(least, round(pixels * scale / multiple) * multiple)
+
+        return side(width), side(height)
+
+
+class PhraseTarget(NamedTuple):
+    """One phrase to learn."""
+
+    tokens: list[int]
+    content: frozenset[int]  # the tokens that mean something: no articles, no prepositions
+
+
+class Target(NamedTuple):
+    """What is known of one photo in training."""
+
+    boxes: Tensor  # (P, 4) in the pixels that the network sees
+    phrases: list[list[PhraseTarget]]  # of each of the P regions; may be empty
+
+
+class Regions(NamedTuple):
+    """What the network finds in one photo, best objectness first."""
+
+    boxes: Tensor  # (N, 4) final boxes, in the pixels that the network sees, clipped
+    objectness: Tensor  # (N,) logits
+    encoded: Tensor  # (N, E) encoded region codes
+
+
+class FCLN(nn.Module):
+    """Fully convolutional localization network."""
+
+    def __init__(self, config: FCLNConfig, *, words: int) -> None:
+        """Make the network for a vocabulary of `words` words, UNKNOWN included."""
+        super().__init__()
+        self.config = config
+        self.backbone: Backbone
+        if config.backbone == "vgg16":
+            self.backbone = VGG16Backbone()
+        else:
+            self.backbone = MobileNetV2Backbone(
+                channels=config.feature_channels, tensorflow_padding=config.tensorflow_padding
+            )
+        channels = self.backbone.channels
+        self.localization = LocalizationLayer(
+            channels=channels,
+            hidden=config.proposal_hidden,
+            shapes=config.anchor_shapes,
+            stride=self.backbone.stride,
+            centre=self.backbone.centre,
+            grid=config.grid,
+            grid_touches_corners=config.grid_touches_corners,
+        )
+        self.recognition = RecognitionNetwork(
+            inputs=channels * config.grid**2,
+            hidden=config.recognition_hidden,
+            code_size=config.code_size,
+            dropout=config.recognition_dropout,
+        )
+        self.language = LanguageModel(
+            words=words,
+            code_size=config.code_size,
+            encoded_size=config.encoded_size,
+            hidden=config.language_hidden,
+            dropout=config.language_dropout,
+        )
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor, *, most: int | None = None) -> list[Regions]:
+        """Regions of each photo (test time).
+
+        Args:
+            pixels: (B, 3, H, W) uint8 RGB.
+            most: regions of a photo at the most; None is all that the final NMS leaves.
+        """
+        height, width = pixels.shape[2:]
+        features = self.backbone(self.backbone.normalise(pixels))
+        candidates = self.localization(features)
+        proposed = [
+            self.localization.propose(
+                boxes, objectness, width=width, height=height, most=self.config.proposals,
+                overlap=self.config.proposal_overlap, considered=self.config.proposals_considered,
+            )
+            for boxes, objectness in zip(candidates.boxes, candidates.objectness, strict=True)
+        ]  # fmt: skip
+        boxes = [
+            clip(all_boxes[chosen], width, height)
+            for all_boxes, chosen in zip(candidates.boxes, proposed, strict=True)
+        ]
+        return self.recognise(features, boxes, width=width, height=height, most=most)
+
+    @torch.no_grad()
+    def recognise(
+        self,
+        features: Tensor,
+        proposals: Sequence[Tensor],
+        *,
+        width: int,
+        height: int,
+        most: int | None,
+    ) -> list[Regions]:
+        """Regions of each photo from its proposals: recognition, final boxes, final NMS.
+
+        Args:
+            features: (B, C, rows, columns) feature maps.
+            proposals: B times (R, 4), R may differ.
+            width: of the photos as the network sees them, pixels.
+            height: likewise.
+            most: regions of a photo at the most.
+        """
+        counts = [len(boxes) for boxes in proposals]
+        sampled = self.interpolate(features, proposals, width=width, height=height)
+        recognised = self.recognition(sampled)
+        final = clip(decode_offsets(torch.cat(list(proposals)), recognised.offsets), width, height)
+        regions = []
+        for boxes, objectness, codes in zip(
+            final.split(counts),
+            recognised.objectness.split(counts),
+            recognised.codes.split(counts),
+            strict=True,
+        ):
+            kept = nms(boxes, objectness, self.config.final_overlap)[:most]
+            encoded = self.language.encode(codes[kept]).float()
+            regions.append(Regions(boxes[kept], objectness[kept], encoded))
+        return regions
+
+    def interpolate(
+        self, features: Tensor, boxes: Sequence[Tensor], *, width: int, height: int
+    ) -> Tensor:
+        """Features of every photo's boxes in one list: (R1 + ... + RB, C, grid, grid)."""
+        padded = nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)  # (B, R, 4)
+        sampled = self.localization.interpolate(
+            features.float(), padded, width=width, height=height
+        )
+        return torch.cat(
+            [photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)]
+        )
+
+    def losses(self, pixels: Tensor, targets: Sequence[Target]) -> Losses:
+        """The five terms of section 3.2 and the discrimination term, not weighted.
+
+        Which boxes, captions and regions are drawn depends on torch's random state.
+
+        Args:
+            pixels: (B, 3, H, W) uint8 RGB.
+            targets: B targets.
+        """
+        config = self.config
+        height, width = pixels.shape[2:]
+        features = self.backbone(self.backbone.normalise(pixels))
+        candidates = self.localization(features)
+
+        chosen, matches = self._sample(candidates.boxes.detach(), targets, width, height)
+        anchors, offsets, objectness, goals, positive, described = [], [], [], [], [], []
+        boxes = []
+        for photo, (own, found, target) in enumerate(zip(chosen, matches, targets, strict=True)):
+            positives = own[found.positive[own]]
+            anchors.append(candidates.anchors[positives])
+            offsets.append(candidates.offsets[photo, positives])
+            goals.append(target.boxes[found.region[positives]])
+            objectness.append(candidates.objectness[photo, own])
+            positive.append(found.positive[own])
+            boxes.append(clip(candidates.boxes[photo, own], width, height))  # gradient flows on
+            described.append(found.region[positives].tolist())
+        is_positive, goal = torch.cat(positive), torch.cat(goals)
+        proposal_objectness = objectness_loss(torch.cat(objectness), is_positive)
+        proposal_box = box_loss(
+            torch.cat(offsets), encode_offsets(torch.cat(anchors), goal)
+        )
+
+        sampled = torch.cat(boxes)  # (S, 4)
+        regions = self.interpolate(features, boxes, width=width, height=height)
+        if config.annotated_boxes:
+            annotated = [target.boxes for target in targets]
+            regions = torch.cat(
+                [regions, self.interpolate(features, annotated, width=width, height=height)]
+            )
+        recognised = self.recognition(regions)
+        final_objectness = objectness_loss(recognised.objectness[: len(sampled)], is_positive)
+        final_box = box_loss(
+            recognised.offsets[: len(sampled)][is_positive],
+            encode_offsets(sampled[is_positive].detach(), goal),
+        )
+
+        rows, owners = self._describable(chosen, described, targets)
+        encoded = self.language.encode(recognised.codes[rows])
+        phrases = [self._draw(targets[photo].phrases[region]) for photo, region in owners]
+        tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(pixels.device)
+        lengths = (tokens >= 0).sum(dim=1)  # (captions,)
+        spoken = self.language.log_likelihoods(encoded, tokens)
+        return Losses(
+            proposal_objectness=proposal_objectness,
+            proposal_box=proposal_box,
+            objectness=final_objectness,
+            box=final_box,
+            caption=caption_loss(spoken, lengths),
+            discrimination=self._discriminate(encoded, phrases, owners, targets),
+        )
+
+    def total(self, losses: Losses) -> Tensor:
+        """The weighted sum that training minimises."""
+        config = self.config
+        return (
+            config.proposal_objectness_weight * losses.proposal_objectness
+            + config.proposal_box_weight * losses.proposal_box
+            + config.objectness_weight * losses.objectness
+            + config.box_weight * losses.box
+            + config.caption_weight * losses.caption
+            + config.discrimination_weight * losses.discrimination
+        )
+
+    def _sample(
+        self, boxes: Tensor, targets: Sequence[Target], width: int, height: int
+    ) -> tuple[list[Tensor], list[Match]]:
+        """Mini-batch of each photo: indices of its sampled boxes, positives first."""
+        matches = [
+            match(
+                clip(own, width, height), target.boxes,
+                positive=self.config.positive_overlap, negative=self.config.negative_overlap,
+            )
+            for own, target in zip(boxes, targets, strict=True)
+        ]  # fmt: skip
+        return [sample(found, self.config.sampled_boxes) for found in matches], matches
+
+    def _describable(
+        self,
+        chosen: Sequence[Tensor],
+        described: Sequence[Sequence[int]],
+        targets: Sequence[Target],
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Rows of the recognised regions that learn a caption, and the (photo, region) of each.
+
+        The rows are the sampled boxes photo by photo, then the annotated boxes photo by photo.
+        """
+        config = self.config
+        rows_of: list[list[tuple[int, tuple[int, int]]]] = [[] for _ in targets]
+        if config.annotated_boxes:
+            row = sum(len(own) for own in chosen)
+            for photo, target in enumerate(targets):
+                for region in range(len(target.boxes)):
+                    rows_of[photo].append((row, (photo, region)))
+                    row += 1
+        start = 0
+        for photo, (own, positives) in enumerate(zip(chosen, described, strict=True)):
+            for index, region in enumerate(positives):
+                rows_of[photo].append((start + index, (photo, region)))
+            start += len(own)
+        rows, owners = [], []
+        for of_photo in rows_of:
+            with_words = [entry for entry in of_photo if targets[entry[1][0]].phrases[entry[1][1]]]
+            for row, owner in with_words[: config.described_regions or None]:
+                rows.append(row)
+                owners.append(owner)
+        return rows, owners
+
+    @staticmethod
+    def _draw(phrases: Sequence[PhraseTarget]) -> PhraseTarget:
+        return phrases[int(torch.randint(len(phrases), ()))]
+
+    def _discriminate(
+        self,
+        encoded: Tensor,
+        phrases: Sequence[PhraseTarget],
+        owners: Sequence[tuple[int, int]],
+        targets: Sequence[Target],
+    ) -> Tensor:
+        """Loss of telling some of the step's regions apart by their phrases."""
+        if not self.config.discrimination_weight:
+            return encoded.new_zeros(())
+        order = torch.randperm(len(owners)).tolist()
+        chosen: list[int] = []
+        seen: set[tuple[int, int]] = set()
+        for index in order:
+            if owners[index] not in seen and len(chosen) < self.config.discriminated_regions:
+                seen.add(owners[index])
+                chosen.append(index)
+        spoken = [phrases[index] for index in chosen]
+        words = [
+            frozenset().union(*(p.content for p in targets[photo].phrases[region]))
+            for photo, region in (owners[index] for index in chosen)
+        ]
+        compatible = torch.tensor(
+            [[phrase.content <= own for phrase in spoken] for own in words], dtype=torch.bool
+        ).reshape(len(chosen), len(chosen))
+        scores = self.language.cross_log_likelihoods(
+            encoded[chosen], pad_tokens([phrase.tokens for phrase in spoken]).to(encoded.device)
+        )
+        return discrimination_loss(scores, compatible.to(encoded.device))
+
+
+def caption_tokens(model: FCLN, encoded: Tensor) -> list[list[int]]:
+    """Greedy captions of encoded codes (N, E), UNKNOWN (id 0) never said."""
+    return cast(
+        list[list[int]],
+        model.language.describe(encoded, most=model.config.longest_caption, never=(0,)),
+    )

@@ -1,0 +1,179 @@
+"""RNN language model: region code to words, and words to their likelihood (paper section 3.1.4).
+
+The LSTM reads the encoded region code at step -1, START at step 0, then the words; from step 0 on
+it predicts the next word, END last. T words are T + 1 predictions.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PADDING = -1
+
+
+class State(NamedTuple):
+    """Hidden and cell state of N running sequences."""
+
+    hidden: Tensor  # (N, H)
+    cell: Tensor  # (N, H)
+
+    def take(self, rows: Tensor) -> "State":
+        """States of some of the sequences, by index or mask."""
+        return State(self.hidden[rows], self.cell[rows])
+
+
+def pad_tokens(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Token sequences as one (N, T) int64 tensor, PADDING behind the shorter ones."""
+    longest = max((len(tokens) for tokens in sequences), default=0)
+    padded = torch.full((len(sequences), longest), PADDING, dtype=torch.long)
+    for row, tokens in enumerate(sequences):
+        padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+    return padded
+
+
+class LanguageModel(nn.Module):
+    """Encoder of region codes, word embeddings, one LSTM layer, and the vocabulary softmax."""
+
+    def __init__(
+        self, *, words: int, code_size: int, encoded_size: int, hidden: int, dropout: float
+    ) -> None:
+        """Make the model.
+
+        Args:
+            words: V, UNKNOWN included; id V is START when read and END when predicted.
+            code_size: D, of the region codes.
+            encoded_size: E, of the encoded codes and of the word embeddings.
+            hidden: H, of the LSTM.
+            dropout: on the embeddings and on what the softmax reads, in training.
+        """
+        super().__init__()
+        self.end = words
+        self.encoder = nn.Linear(code_size, encoded_size)
+        self.embedding = nn.Embedding(words + 1, encoded_size)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.input_gates = nn.Linear(encoded_size, 4 * hidden)  # input, forget, cell, output
+        self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
+        nn.init.zeros_(self.input_gates.bias)
+        with torch.no_grad():
+            self.input_gates.bias[hidden : 2 * hidden] = 1.0  # remember at first
+        self.output = nn.Linear(hidden, words + 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def encode(self, codes: Tensor) -> Tensor:
+        """What the LSTM reads at step -1: (N, E), not negative, of codes (N, D)."""
+        return functional.relu(self.encoder(codes))
+
+    def begin(self, encoded: Tensor) -> State:
+        """States after the encoded codes (N, E) and START have been read."""
+        empty = encoded.new_zeros(len(encoded), self.hidden_gates.in_features)
+        state = self._advance(self.input_gates(encoded), State(empty, empty))
+        start = torch.full((len(encoded),), self.end, device=encoded.device)
+        return self.step(state, start)
+
+    def step(self, state: State, tokens: Tensor) -> State:
+        """States after one more token each, (N,) int64."""
+        words = self.dropout(self.embedding(tokens))
+        return self._advance(self.input_gates(words), state)
+
+    def _advance(self, input_gates: Tensor, state: State) -> State:
+        gates = (input_gates + self.hidden_gates(state.hidden)).float()  # (N, 4H)
+        write, forget, cell, output = gates.chunk(4, dim=1)
+        kept = torch.sigmoid(forget) * state.cell + torch.sigmoid(write) * torch.tanh(cell)
+        return State(torch.sigmoid(output) * torch.tanh(kept), kept)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of the next word or END: (..., V + 1) of (..., H)."""
+        return cast(Tensor, self.output(self.dropout(hidden))).float()
+
+    def log_likelihoods(self, encoded: Tensor, tokens: Tensor) -> Tensor:
+        """Log-likelihood of each sequence's every word and END, natural logarithm.
+
+        Args:
+            encoded: (N, E) encoded region codes.
+            tokens: (N, T) int64, PADDING behind the words.
+
+        Returns:
+            (N, T + 1), each <= 0, the END behind the last word; 0 on what follows it. The sum
+            over a row is log p(phrase | region).
+        """
+        lengths = (tokens != PADDING).sum(dim=1)  # (N,)
+        longest = tokens.shape[1]
+        state = self.begin(encoded)
+        hidden = [state.hidden]
+        for index in range(longest):
+            state = self.step(state, tokens[:, index].clamp(min=0))
+            hidden.append(state.hidden)
+        targets = functional.pad(tokens, (0, 1), value=PADDING)
+        targets = targets.scatter(1, lengths[:, None], self.end)  # (N, T + 1)
+        counted = targets != PADDING
+        states = torch.stack(hidden, dim=1)[counted]  # (words and ENDs, H)
+        spoken = -functional.cross_entropy(
+            self.logits(states), targets[counted], reduction="none"
+        )
+        result = spoken.new_zeros(targets.shape)
+        return result.masked_scatter(counted, spoken)
+
+    def cross_log_likelihoods(self, encoded: Tensor, tokens: Tensor) -> Tensor:
+        """log p(phrase | region) of every phrase for every region.
+
+        Args:
+            encoded: (N, E) encoded region codes.
+            tokens: (M, T) int64, PADDING behind the words.
+
+        Returns:
+            (N, M), each <= 0.
+        """
+        regions, phrases = len(encoded), len(tokens)
+        targets = functional.pad(tokens, (0, 1), value=PADDING)
+        lengths = (tokens != PADDING).sum(dim=1)
+        targets = targets.scatter(1, lengths[:, None], self.end)  # (M, T + 1)
+        state = self.begin(encoded)  # the same for all phrases up to here
+        first = functional.log_softmax(self.logits(state.hidden), dim=1)  # (N, V + 1)
+        total = first[:, targets[:, 0]]  # (N, M)
+        state = State(
+            state.hidden.repeat_interleave(phrases, dim=0),
+            state.cell.repeat_interleave(phrases, dim=0),
+        )  # (N * M, H), region by region
+        for index in range(tokens.shape[1]):
+            state = self.step(state, tokens[:, index].clamp(min=0).repeat(regions))
+            speaking = (targets[:, index + 1] != PADDING).nonzero().squeeze(1)  # (m,)
+            hidden = state.hidden.reshape(regions, phrases, -1)[:, speaking]  # (N, m, H)
+            spoken = -functional.cross_entropy(
+                self.logits(hidden).flatten(0, 1),
+                targets[speaking, index + 1].repeat(regions),
+                reduction="none",
+            )
+            total = total.index_add(1, speaking, spoken.reshape(regions, -1))
+        return total
+
+    @torch.no_grad()
+    def describe(self, encoded: Tensor, *, most: int, never: Sequence[int] = ()) -> list[list[int]]:
+        """Greedy captions: the likeliest word after word, until END or `most` words.
+
+        Args:
+            encoded: (N, E); N may be 0.
+            most: words at the most.
+            never: token ids that are passed over, UNKNOWN for one.
+
+        Returns:
+            N token sequences without START and END. Sequences that have ended are computed no
+            further.
+        """
+        captions: list[list[int]] = [[] for _ in range(len(encoded))]
+        running = torch.arange(len(encoded), device=encoded.device)
+        state = self.begin(encoded)
+        for _ in range(most):
+            logits = self.logits(state.hidden)
+            logits[:, list(never)] = -torch.inf
+            words = logits.argmax(dim=1)
+            alive = words != self.end
+            running, words, state = running[alive], words[alive], state.take(alive)
+            if len(running) == 0:
+                break
+            for row, word in zip(running.tolist(), words.tolist(), strict=True):
+                captions[row].append(word)
+            state = self.step(state, words)
+        return captions

@@ -1,0 +1,71 @@
+"""The five terms of the paper's section 3.2, and one of ours that teaches regions apart."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Losses(NamedTuple):
+    """Mean losses of a step, each a scalar >= 0, not weighted."""
+
+    proposal_objectness: Tensor
+    proposal_box: Tensor
+    objectness: Tensor
+    box: Tensor
+    caption: Tensor
+    discrimination: Tensor
+
+
+def objectness_loss(logits: Tensor, positive: Tensor) -> Tensor:
+    """Binary logistic loss, mean over N boxes; 0 without boxes.
+
+    Args:
+        logits: (N,).
+        positive: (N,) bool.
+    """
+    if len(logits) == 0:
+        return logits.sum()
+    return functional.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype))
+
+
+def box_loss(offsets: Tensor, targets: Tensor) -> Tensor:
+    """Smooth L1 in offset space, mean over P boxes and four numbers; 0 without boxes."""
+    if len(offsets) == 0:
+        return offsets.sum()
+    return functional.smooth_l1_loss(offsets, targets)
+
+
+def caption_loss(log_likelihoods: Tensor, lengths: Tensor) -> Tensor:
+    """Cross entropy per word, END counted, mean over the batch and its words; 0 without captions.
+
+    Args:
+        log_likelihoods: (N, T + 1) as from LanguageModel.log_likelihoods.
+        lengths: (N,) words of each caption, without END.
+    """
+    if len(log_likelihoods) == 0:
+        return log_likelihoods.sum()
+    return -log_likelihoods.sum() / (lengths + 1).sum()
+
+
+def discrimination_loss(scores: Tensor, compatible: Tensor) -> Tensor:
+    """Cross entropy of each phrase choosing its own among the regions of the step.
+
+    The choice is p(region | phrase) under a flat prior: softmax over regions of
+    log p(phrase | region). It makes the likelihood tell regions apart, which likelihood training
+    alone does not ask for; not in the paper (its weight is 0 there).
+
+    Args:
+        scores: (N, N) log p(phrase j | region i) at [i, j], region i owning phrase i.
+        compatible: (N, N) bool; True where phrase j may describe region i as well, which then is
+            no wrong choice.
+
+    Returns:
+        Mean over phrases; 0 without regions.
+    """
+    if len(scores) == 0:
+        return scores.sum()
+    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    scores = scores.masked_fill(compatible & ~own, -torch.inf)
+    return functional.cross_entropy(scores.T, torch.arange(len(scores), device=scores.device))

@@ -1,0 +1,37 @@
+"""Recognition network: region features to region codes, objectness and final boxes (section 3.1.3)."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Recognised(NamedTuple):
+    """What the network says of N regions."""
+
+    codes: Tensor  # (N, D), not negative
+    objectness: Tensor  # (N,) logits
+    offsets: Tensor  # (N, 4) to be applied to the proposal
+
+
+class RecognitionNetwork(nn.Module):
+    """Two fully connected layers with ReLU and dropout, then two linear heads."""
+
+    def __init__(self, *, inputs: int, hidden: int, code_size: int, dropout: float) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(inputs, hidden)
+        self.fc7 = nn.Linear(hidden, code_size)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(dropout)
+        self.objectness = nn.Linear(code_size, 1)
+        self.offsets = nn.Linear(code_size, 4)
+        nn.init.normal_(self.objectness.weight, std=0.01)
+        nn.init.zeros_(self.objectness.bias)
+        nn.init.zeros_(self.offsets.weight)  # the final box begins as the proposal
+        nn.init.zeros_(self.offsets.bias)
+
+    def forward(self, features: Tensor) -> Recognised:
+        """Codes and heads of region features (N, C, grid, grid); N may be 0."""
+        hidden = self.dropout(self.relu(self.fc6(features.flatten(1))))
+        codes = self.dropout(self.relu(self.fc7(hidden)))
+        objectness = self.objectness(codes).squeeze(1).float()
+        return Recognised(codes, objectness, self.offsets(codes).float())

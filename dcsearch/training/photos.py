@@ -1,0 +1,204 @@
+"""Annotated photos as the network trains on them: proportions restored, varied, in batches."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.model.fcln import FCLNConfig, PhraseTarget, Target
+from dcsearch.vocabulary import Vocabulary, words_of
+
+SIDED = frozenset({"left", "right"})
+# Words that do not by themselves describe a region: two phrases may share them and differ.
+FUNCTION_WORDS = frozenset(
+    "a an the some this that these those his her their its another other one of in on at with and "
+    "or to by from for up near is are s".split()
+)
+
+
+class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
+    """Pixels and target of each photo; what varies depends on (seed, epoch, photo) alone."""
+
+    def __init__(
+        self,
+        photos: Sequence[AnnotatedPhoto],
+        *,
+        config: FCLNConfig,
+        vocabulary: Vocabulary,
+        seed: int,
+        vary: bool,
+    ) -> None:
+        """Take the photos; `vary` crops, flips and recolours them."""
+        self.photos = photos
+        self.config = config
+        self.seed = seed
+        self.vary = vary
+        self.phrases = [
+            [
+                [
+                    phrase_target(text, vocabulary, config.longest_caption)
+                    for text in (*region.phrases, *region.long_phrases)
+                    if words_of(text)
+                ]
+                for region in photo.regions
+            ]
+            for photo in photos
+        ]
+        self.mirrored = [
+            not any(
+                SIDED & set(words_of(text))
+                for region in photo.regions
+                for text in (*region.phrases, *region.long_phrases)
+            )
+            for photo in photos
+        ]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Size (width, height) in which the network sees the photo."""
+        photo = self.photos[index]
+        return self.config.photo_size(photo.width, photo.height)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Target]:
+        """Pixels (3, H, W) uint8 and target of the photo `index` or (epoch, index)."""
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        photo = self.photos[index]
+        chance = random.Random(f"{self.seed} {epoch} {index}")
+        width, height = self.size(index)
+        frame = (0.0, 0.0, float(photo.width), float(photo.height))
+        if self.vary and chance.random() < 0.6:
+            frame = crop_frame(photo.width, photo.height, chance)
+        pixels = cut(photo, frame, width, height)  # (H, W, 3)
+        boxes, phrases = see(photo, self.phrases[index], frame, width, height)
+        if self.vary:
+            pixels = recolour(pixels, chance)
+            if self.mirrored[index] and chance.random() < 0.5:
+                pixels = pixels[:, ::-1]
+                boxes = torch.stack(
+                    [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1
+                )
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return tensor, Target(boxes, phrases)
+
+
+def phrase_target(text: str, vocabulary: Vocabulary, longest: int) -> PhraseTarget:
+    """A phrase's tokens, cut to `longest`, and those of them that mean something."""
+    tokens = vocabulary.encode(text)[:longest]
+    content = frozenset(
+        token for token in tokens if vocabulary.words[token] not in FUNCTION_WORDS
+    )
+    return PhraseTarget(tokens, content or frozenset(tokens))
+
+
+def crop_frame(
+    width: int, height: int, chance: random.Random
+) -> tuple[float, float, float, float]:
+    """A window of 45 to 100 % of the photo's area, nearly of its proportions, in its pixels."""
+    area = chance.uniform(0.45, 1.0)
+    stretch = chance.uniform(0.9, 1.1)
+    share_x, share_y = min(1.0, (area * stretch) ** 0.5), min(1.0, (area / stretch) ** 0.5)
+    x0 = chance.uniform(0, 1 - share_x) * width
+    y0 = chance.uniform(0, 1 - share_y) * height
+    return (x0, y0, x0 + share_x * width, y0 + share_y * height)
+
+
+def cut(
+    photo: AnnotatedPhoto, frame: tuple[float, float, float, float], width: int, height: int
+) -> np.ndarray:
+    """Pixels (height, width, 3) uint8 of the frame, whatever size and squash the file has."""
+    with Image.open(photo.path) as opened:
+        image = opened.convert("RGB")
+    x, y = image.width / photo.width, image.height / photo.height
+    window = (frame[0] * x, frame[1] * y, frame[2] * x, frame[3] * y)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
+
+
+def see(
+    photo: AnnotatedPhoto,
+    phrases: Sequence[list[PhraseTarget]],
+    frame: tuple[float, float, float, float],
+    width: int,
+    height: int,
+) -> tuple[Tensor, list[list[PhraseTarget]]]:
+    """Boxes (P, 4) in network pixels and phrases of the regions that the frame still shows.
+
+    A region stays when at least 60 % of its area lies inside the frame.
+    """
+    x0, y0, x1, y1 = frame
+    boxes, kept = [], []
+    for region, own in zip(photo.regions, phrases, strict=True):
+        box = region.box
+        inside = (max(box[0], x0), max(box[1], y0), min(box[2], x1), min(box[3], y1))
+        sides = max(0.0, inside[2] - inside[0]), max(0.0, inside[3] - inside[1])
+        if sides[0] * sides[1] < 0.6 * (box[2] - box[0]) * (box[3] - box[1]):
+            continue
+        boxes.append([inside[0] - x0, inside[1] - y0, inside[2] - x0, inside[3] - y0])
+        kept.append(own)
+    scale = torch.tensor([width / (x1 - x0), height / (y1 - y0)]).repeat(2)
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) * scale, kept
+
+
+def recolour(pixels: np.ndarray, chance: random.Random) -> np.ndarray:
+    """Pixels with brightness, contrast and saturation each changed by up to 30 %."""
+    bright, contrast, colour = (chance.uniform(0.7, 1.3) for _ in range(3))
+    values = pixels.astype(np.float32)
+    grey = values @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    mean = float(grey.mean())
+    values = grey[:, :, None] + colour * (values - grey[:, :, None])
+    values = bright * (mean + contrast * (values - mean))
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+class Batches:
+    """Batches of photos of one shape, as (epoch, index) keys; the same for the same seed.
+
+    Photos that do not fill a batch of their shape wait for the next epoch's draw.
+    """
+
+    def __init__(
+        self, sizes: Sequence[tuple[int, int]], *, batch: int, seed: int, start: int, steps: int
+    ) -> None:
+        """Yield batches of the steps `start` to `steps` - 1."""
+        self.sizes, self.batch, self.seed = sizes, batch, seed
+        self.start, self.steps = start, steps
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def epoch(self, epoch: int) -> list[list[tuple[int, int]]]:
+        """All batches of one epoch."""
+        chance = random.Random(f"{self.seed} {epoch}")
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, size in enumerate(self.sizes):
+            by_size[size].append(index)
+        batches = []
+        for indices in by_size.values():
+            chance.shuffle(indices)
+            for first in range(0, len(indices), self.batch):
+                chosen = indices[first : first + self.batch]
+                if len(chosen) == self.batch or first == 0:  # a rare shape still is seen
+                    batches.append([(epoch, index) for index in chosen])
+        chance.shuffle(batches)
+        return batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        step = epoch = 0
+        while step < self.steps:
+            for batch in self.epoch(epoch):
+                if self.start <= step < self.steps:
+                    yield batch
+                step += 1
+            epoch += 1
+
+
+def collate(items: Sequence[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
+    """Pixels (B, 3, H, W) and B targets."""
+    return torch.stack([pixels for pixels, _ in items]), [target for _, target in items]

@@ -1,0 +1,75 @@
+"""Fixtures that several tests share: a tiny network with seeded random weights."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcsearch.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dcsearch.model.fcln import FCLN, FCLNConfig
+from dcsearch.vocabulary import UNKNOWN, Vocabulary
+
+WORDS = (UNKNOWN, *"a the red blue green dog cat cup square disc man woman on of in with".split())
+
+
+def tiny_config() -> FCLNConfig:
+    """The small default made tiny: photos of 96 pixels, 16-number codes."""
+    return dataclasses.replace(
+        FCLNConfig.small(),
+        photo_side=96,
+        feature_channels=8,
+        anchor_shapes=((24.0, 24.0), (48.0, 48.0), (32.0, 64.0)),
+        proposal_hidden=8,
+        recognition_hidden=24,
+        code_size=20,
+        encoded_size=16,
+        language_hidden=12,
+        longest_caption=5,
+        proposals=30,
+        sampled_boxes=16,
+        discriminated_regions=4,
+    )
+
+
+def tiny_model(seed: int = 0) -> FCLN:
+    """A tiny network in evaluation mode; its weights depend on the seed alone.
+
+    The random layers are scaled so that, unlike those of a new network, they tell photos, regions
+    and words apart.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FCLN(tiny_config(), words=len(WORDS)).eval()
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:  # statistics of noise, or the signal would die on its way up
+            norm.train().momentum = 1.0
+        noise = torch.randint(0, 256, (8, 3, 64, 96), dtype=torch.uint8)
+        with torch.no_grad():
+            model.backbone(model.backbone.normalise(noise))
+        for norm in norms:
+            norm.eval().momentum = 0.1
+        for layer in (model.localization.convolution, model.localization.objectness):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+        torch.nn.init.normal_(model.localization.offsets.weight, std=0.05)
+        for linear in (model.recognition.fc6, model.recognition.fc7, model.language.encoder):
+            torch.nn.init.kaiming_normal_(linear.weight)
+        torch.nn.init.normal_(model.recognition.objectness.weight, std=0.5)
+        torch.nn.init.normal_(model.language.input_gates.weight, std=0.5)
+        torch.nn.init.normal_(model.language.embedding.weight, std=1.0)
+        torch.nn.init.normal_(model.language.output.weight, std=1.0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint file of the tiny network, named "tiny"."""
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(path, tiny_model(), Vocabulary(WORDS), name="tiny", provenance={"seed": 0})
+    return path
+
+
+@pytest.fixture
+def tiny_checkpoint(tiny_checkpoint_path: Path) -> Checkpoint:
+    """The tiny network, loaded anew for each test."""
+    return load_checkpoint(tiny_checkpoint_path)
