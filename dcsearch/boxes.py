@@ -1,4 +1,6 @@
-"""Boxes: float (x0, y0, x1, y1) in pixels, x to the right, y down, edges continuous (a box 0..1 is one pixel wide).
+"""Boxes: float (x0, y0, x1, y1) in pixels, x to the right, y down.
+
+Edges are continuous: the box (0, 0, 1, 1) is exactly the first pixel.
 
 Intersection over union and non-maximum suppression are torchvision's; here is what it lacks: the
 offsets of the paper's equations 1 and 2.

@@ -38,9 +38,7 @@ class Description:
 class Describer:
     """Runs an FCLN over photos."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, *, device: str = "auto", regions: int = 100
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", regions: int = 100) -> None:
         """Take the network to a device.
 
         Args:
@@ -58,9 +56,7 @@ class Describer:
         self.device = choose_device(device)
         self.regions = regions
         self._model = checkpoint.model.to(self.device)
-        self._form = (
-            torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        )
+        self._form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         self._model.backbone.to(memory_format=self._form)
 
     @property
@@ -73,9 +69,7 @@ class Describer:
         losing what the network sees."""
         return self.checkpoint.config.photo_size(width, height)
 
-    def prepare(
-        self, photo: Image.Image, *, frame: tuple[int, int] | None = None
-    ) -> PreparedPhoto:
+    def prepare(self, photo: Image.Image, *, frame: tuple[int, int] | None = None) -> PreparedPhoto:
         """A photo resized for the network; may be called from several threads at once.
 
         Args:
@@ -117,8 +111,7 @@ class Describer:
         texts = [decode(tokens) for tokens in caption_tokens(self._model, encoded)]
         ends = np.cumsum([len(own.boxes) for own in regions])
         return [
-            tuple(texts[end - len(own.boxes) : end])
-            for own, end in zip(regions, ends, strict=True)
+            tuple(texts[end - len(own.boxes) : end]) for own, end in zip(regions, ends, strict=True)
         ]
 
 

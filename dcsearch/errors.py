@@ -4,7 +4,7 @@
     ├── UsageError        a value the user gave cannot be used (phrase, path, option)
     │   ├── DataError     a dataset file is malformed
     │   └── MissingExtra  an optional package is not installed
-    ├── IndexUnusable     there is no index, or it cannot be read, written or combined with the model
+    ├── IndexUnusable     no index, or one that cannot be read, written or used with the model
     ├── CheckpointError   a weights file is missing, damaged or foreign
     └── PhotoError        one photo cannot be used; the message is the reason
 
@@ -28,7 +28,9 @@ class MissingExtra(UsageError):
     """An optional package that is not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an extra; install it with: pip install 'dcsearch[{extra}]'")
+        super().__init__(
+            f"{purpose} needs an extra; install it with: pip install 'dcsearch[{extra}]'"
+        )
 
 
 class IndexUnusable(DcsearchError):

@@ -40,7 +40,7 @@ def read_phrase(text: str, vocabulary: Vocabulary) -> Phrase:
         UsageError: the phrase is empty, has control characters or more than LONGEST_PHRASE words,
             or none of its words is known.
     """
-    if any(ord(letter) < 32 and letter not in "\t\n" or ord(letter) == 127 for letter in text):
+    if any((ord(letter) < 32 and letter not in "\t\n") or ord(letter) == 127 for letter in text):
         raise UsageError(f"the phrase {text!r} holds control characters; type it as plain words")
     words = words_of(text)
     if not words:
@@ -123,7 +123,8 @@ class LikelihoodScorer:
             rows = result[first : first + _CHUNK]
             state = self.language.begin(encoded)
             self._descend(root, state, encoded.new_zeros(len(encoded)), rows)
-        return result.numpy()
+        likelihoods: np.ndarray = result.numpy()
+        return likelihoods
 
     def _descend(self, node: _Node, state: State, so_far: Tensor, result: Tensor) -> None:
         """Fill the columns of the phrases that pass through a node, depth first."""
@@ -141,4 +142,5 @@ class LikelihoodScorer:
 def region_scores(log_likelihood: np.ndarray, objectness: np.ndarray) -> np.ndarray:
     """Scores of regions: log-likelihood (N, ...) and objectness (N,) to (N, ...), each <= 0."""
     bias = OBJECTNESS_WEIGHT * np.log(np.clip(objectness, 1e-6, 1.0))
-    return log_likelihood + bias.reshape(-1, *([1] * (log_likelihood.ndim - 1)))
+    scores: np.ndarray = log_likelihood + bias.reshape(-1, *([1] * (log_likelihood.ndim - 1)))
+    return scores

@@ -8,6 +8,7 @@ query could not bring its photo among the best so far. The answer is that of sco
 """
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -102,7 +103,7 @@ class Ranking:
         rows = torch.arange(len(owner), device=owner.device)
         total = bias + first[:, tokens[0]]
         state = begun
-        for previous, token in zip(tokens, tokens[1:], strict=False):
+        for previous, token in itertools.pairwise(tokens):
             reachable = done[owner[rows]] + total >= needed
             if not bool(reachable.all()):
                 rows, total, state = rows[reachable], total[reachable], state.take(reachable)

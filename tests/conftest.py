@@ -10,7 +10,10 @@ from dcsearch.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from dcsearch.model.fcln import FCLN, FCLNConfig
 from dcsearch.vocabulary import UNKNOWN, Vocabulary
 
-WORDS = (UNKNOWN, *"a the red blue green dog cat cup square disc man woman on of in with".split())
+WORDS = (
+    *(UNKNOWN, "a", "the", "red", "blue", "green", "dog", "cat", "cup", "square", "disc"),
+    *("man", "woman", "on", "of", "in", "with"),
+)
 
 
 def tiny_config() -> FCLNConfig:

@@ -169,7 +169,9 @@ def evaluate_retrieval(
     for seed in range(seeds):
         pool = sorted(random.Random(f"pool {seed}").sample(range(len(photos)),
                                                             min(images, len(photos))))  # fmt: skip
-        chosen = draw_queries([photos[i] for i in pool], queries=queries, phrases=phrases, seed=seed)
+        chosen = draw_queries(
+            [photos[i] for i in pool], queries=queries, phrases=phrases, seed=seed
+        )
         draws.append((pool, chosen))
 
     described = list(describe_annotated(photos, describer, report))

@@ -120,7 +120,7 @@ class MobileNetV2Backbone(Backbone):
         fine, middle, coarse = maps
         fused = self.fine(self._pad(fine)) + self.middle(middle)
         fused = fused + functional.interpolate(self.coarse(coarse), scale_factor=2.0)
-        return cast(Tensor, functional.relu(self.smooth(functional.relu(fused))))
+        return functional.relu(self.smooth(functional.relu(fused)))
 
     def _pad(self, x: Tensor) -> Tensor:
         return functional.pad(x, (0, 1, 0, 1)) if self.tensorflow_padding else x

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -233,9 +233,9 @@ class FCLN(nn.Module):
         final = clip(decode_offsets(torch.cat(list(proposals)), recognised.offsets), width, height)
         regions = []
         for boxes, objectness, codes in zip(
-            final.split(counts),
-            recognised.objectness.split(counts),
-            recognised.codes.split(counts),
+            torch.split(final, counts),
+            torch.split(recognised.objectness, counts),
+            torch.split(recognised.codes, counts),
             strict=True,
         ):
             kept = nms(boxes, objectness, self.config.final_overlap)[:most]
@@ -251,9 +251,7 @@ class FCLN(nn.Module):
         sampled = self.localization.interpolate(
             features.float(), padded, width=width, height=height
         )
-        return torch.cat(
-            [photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)]
-        )
+        return torch.cat([photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)])
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> Losses:
         """The five terms of section 3.2 and the discrimination term, not weighted.
@@ -283,9 +281,7 @@ class FCLN(nn.Module):
             described.append(found.region[positives].tolist())
         is_positive, goal = torch.cat(positive), torch.cat(goals)
         proposal_objectness = objectness_loss(torch.cat(objectness), is_positive)
-        proposal_box = box_loss(
-            torch.cat(offsets), encode_offsets(torch.cat(anchors), goal)
-        )
+        proposal_box = box_loss(torch.cat(offsets), encode_offsets(torch.cat(anchors), goal))
 
         sampled = torch.cat(boxes)  # (S, 4)
         regions = self.interpolate(features, boxes, width=width, height=height)
@@ -409,7 +405,4 @@ class FCLN(nn.Module):
 
 def caption_tokens(model: FCLN, encoded: Tensor) -> list[list[int]]:
     """Greedy captions of encoded codes (N, E), UNKNOWN (id 0) never said."""
-    return cast(
-        list[list[int]],
-        model.language.describe(encoded, most=model.config.longest_caption, never=(0,)),
-    )
+    return model.language.describe(encoded, most=model.config.longest_caption, never=(0,))

@@ -110,9 +110,7 @@ class LanguageModel(nn.Module):
         targets = targets.scatter(1, lengths[:, None], self.end)  # (N, T + 1)
         counted = targets != PADDING
         states = torch.stack(hidden, dim=1)[counted]  # (words and ENDs, H)
-        spoken = -functional.cross_entropy(
-            self.logits(states), targets[counted], reduction="none"
-        )
+        spoken = -functional.cross_entropy(self.logits(states), targets[counted], reduction="none")
         result = spoken.new_zeros(targets.shape)
         return result.masked_scatter(counted, spoken)
 

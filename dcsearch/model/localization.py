@@ -52,11 +52,12 @@ class LocalizationLayer(nn.Module):
         self.convolution = nn.Conv2d(channels, hidden, 3, padding=1)
         self.objectness = nn.Conv2d(hidden, len(shapes), 1)
         self.offsets = nn.Conv2d(hidden, 4 * len(shapes), 1)
-        for layer in (self.convolution, self.objectness):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.convolution.weight, std=0.01)
+        nn.init.normal_(self.objectness.weight, std=0.01)
         nn.init.zeros_(self.offsets.weight)  # every proposal begins as its anchor
-        nn.init.zeros_(self.offsets.bias)
+        for parameter in (self.convolution.bias, self.objectness.bias, self.offsets.bias):
+            assert parameter is not None
+            nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Candidates:
         """Every anchor's objectness and moved box, for feature maps (B, C, rows, columns)."""

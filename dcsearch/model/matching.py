@@ -1,4 +1,4 @@
-"""Matching: which boxes stand for which annotated region, and the sample trained on (section 3.1.2)."""
+"""Matching: which boxes stand for which annotated region, and their sample (section 3.1.2)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Recognition network: region features to region codes, objectness and final boxes (section 3.1.3)."""
+"""Recognition network: region features to codes, objectness and final boxes (section 3.1.3)."""
 
 from typing import NamedTuple
 

@@ -12,7 +12,7 @@ from dcsearch.model.fcln import FCLN
 
 
 def load_backbone(model: FCLN, file: Path | None) -> None:
-    """Put ImageNet weights into the backbone, and VGG-16's fc6 and fc7 into the recognition network.
+    """Put ImageNet weights into the backbone, and for VGG-16 into fc6 and fc7 too.
 
     Args:
         model: a new network.
@@ -34,7 +34,9 @@ def load_backbone(model: FCLN, file: Path | None) -> None:
     recognition = model.recognition
     if model.config.backbone == "vgg16" and "classifier.0.weight" in weights:
         for layer, key in ((recognition.fc6, "classifier.0"), (recognition.fc7, "classifier.3")):
-            _load(layer, {name: weights[f"{key}.{name}"].float() for name in ("weight", "bias")}, file)
+            _load(
+                layer, {name: weights[f"{key}.{name}"].float() for name in ("weight", "bias")}, file
+            )
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], file: Path | None) -> None:
@@ -74,5 +76,3 @@ def _from_torchvision(model: FCLN) -> dict[str, Tensor]:
             f"torchvision could not download the backbone ({error}); name a file with "
             "--backbone-weights"
         ) from None
-
-

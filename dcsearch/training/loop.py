@@ -137,7 +137,7 @@ class _Run:
         self.average = {
             key: value.detach().clone() for key, value in self.model.state_dict().items()
         }
-        self.learning = [p for p in self.model.parameters() if p.requires_grad]
+        self.learning: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
         self.averaged = [
             self.average[name] for name, p in self.model.named_parameters() if p.requires_grad
         ]
@@ -256,7 +256,7 @@ class _Run:
         )
         return iter(
             DataLoader(
-                self.photos,  # type: ignore[arg-type]
+                self.photos,
                 batch_sampler=batches,
                 num_workers=options.workers,
                 collate_fn=collate,
@@ -277,7 +277,7 @@ class _Run:
         if not torch.isfinite(total):
             raise FloatingPointError(f"the loss became {total.item()} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, options.gradient_norm)
         for group in self.optimizer.param_groups:
@@ -292,9 +292,7 @@ class _Run:
             "gradient_norm": norm.item(),
         }
 
-    def _there(
-        self, pixels: Tensor, targets: Sequence[Target]
-    ) -> tuple[Tensor, list[Target]]:
+    def _there(self, pixels: Tensor, targets: Sequence[Target]) -> tuple[Tensor, list[Target]]:
         """Batch on the device, channels last on the CPU."""
         form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         there = [Target(target.boxes.to(self.device), target.phrases) for target in targets]

@@ -17,8 +17,12 @@ from dcsearch.vocabulary import Vocabulary, words_of
 SIDED = frozenset({"left", "right"})
 # Words that do not by themselves describe a region: two phrases may share them and differ.
 FUNCTION_WORDS = frozenset(
-    "a an the some this that these those his her their its another other one of in on at with and "
-    "or to by from for up near is are s".split()
+    word
+    for line in (
+        "a an the some this that these those his her their its another other one",
+        "of in on at with and or to by from for up near is are s",
+    )
+    for word in line.split()
 )
 
 
@@ -92,15 +96,11 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
 def phrase_target(text: str, vocabulary: Vocabulary, longest: int) -> PhraseTarget:
     """A phrase's tokens, cut to `longest`, and those of them that mean something."""
     tokens = vocabulary.encode(text)[:longest]
-    content = frozenset(
-        token for token in tokens if vocabulary.words[token] not in FUNCTION_WORDS
-    )
+    content = frozenset(token for token in tokens if vocabulary.words[token] not in FUNCTION_WORDS)
     return PhraseTarget(tokens, content or frozenset(tokens))
 
 
-def crop_frame(
-    width: int, height: int, chance: random.Random
-) -> tuple[float, float, float, float]:
+def crop_frame(width: int, height: int, chance: random.Random) -> tuple[float, float, float, float]:
     """A window of 45 to 100 % of the photo's area, nearly of its proportions, in its pixels."""
     area = chance.uniform(0.45, 1.0)
     stretch = chance.uniform(0.9, 1.1)

@@ -53,7 +53,7 @@ def localization(
 def mean_losses(
     model: FCLN, batches: Sequence[tuple[Tensor, list[Target]]], *, seed: int
 ) -> dict[str, float]:
-    """Each loss term and the weighted total, mean over the batches, for the same draws each time."""
+    """Each loss term and the weighted total, mean over the batches; the draws are seeded."""
     totals: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
