@@ -19,7 +19,7 @@ WORDS = (
 def tiny_config() -> FCLNConfig:
     """The small default made tiny: photos of 96 pixels, 16-number codes."""
     return dataclasses.replace(
-        FCLNConfig.small(),
+        FCLNConfig.small(tensorflow_padding=True),
         photo_side=96,
         feature_channels=8,
         anchor_shapes=((24.0, 24.0), (48.0, 48.0), (32.0, 64.0)),

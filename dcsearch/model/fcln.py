@@ -13,7 +13,7 @@ from dcsearch.boxes import clip, decode_offsets, encode_offsets
 from dcsearch.model.anchors import PAPER_SHAPES, shapes_of
 from dcsearch.model.backbone import Backbone, MobileNetV2Backbone, VGG16Backbone
 from dcsearch.model.language import LanguageModel, pad_tokens
-from dcsearch.model.localization import LocalizationLayer
+from dcsearch.model.localization import Candidates, LocalizationLayer
 from dcsearch.model.losses import (
     Losses,
     box_loss,
@@ -21,7 +21,7 @@ from dcsearch.model.losses import (
     discrimination_loss,
     objectness_loss,
 )
-from dcsearch.model.matching import Match, match, sample
+from dcsearch.model.matching import match, sample
 from dcsearch.model.recognition import RecognitionNetwork
 
 
@@ -51,9 +51,12 @@ class FCLNConfig:
     proposal_overlap: float  # NMS among proposals
     final_overlap: float  # NMS among final boxes
     # training
+    match_anchors: bool  # to annotated boxes, as Faster R-CNN; False matches the moved boxes
     sampled_boxes: int  # mini-batch of a photo
     positive_overlap: float
     negative_overlap: float
+    recognised_boxes: int  # of a photo's proposals; 0 recognises the mini-batch, as the paper
+    recognised_overlap: float  # a proposal is positive from this IoU on, negative below
     annotated_boxes: bool  # describe the annotated boxes too, not only proposals near them
     described_regions: int  # captions learned from one photo in a step, at the most; 0 is all
     discriminated_regions: int  # regions told apart in a step
@@ -74,27 +77,32 @@ class FCLNConfig:
             encoded_size=512, language_hidden=512, longest_caption=15,
             recognition_dropout=0.5, language_dropout=0.0,
             proposals=300, proposals_considered=0, proposal_overlap=0.7, final_overlap=0.3,
-            sampled_boxes=256, positive_overlap=0.7, negative_overlap=0.3,
-            annotated_boxes=False, described_regions=0, discriminated_regions=0,
+            match_anchors=False, sampled_boxes=256, positive_overlap=0.7, negative_overlap=0.3,
+            recognised_boxes=0, recognised_overlap=0.7, annotated_boxes=False,
+            described_regions=0, discriminated_regions=0,
             proposal_objectness_weight=0.1, proposal_box_weight=0.1,
             objectness_weight=0.1, box_weight=0.1, caption_weight=1.0, discrimination_weight=0.0,
         )  # fmt: skip
 
     @classmethod
-    def small(cls) -> "FCLNConfig":
-        """The default that ships: a mobilenet_v2 backbone, photos of 384 pixels."""
+    def small(cls, *, tensorflow_padding: bool = False) -> "FCLNConfig":
+        """The default that ships: a mobilenet_v2 backbone, photos of 384 pixels.
+
+        `tensorflow_padding` is for backbone weights that TensorFlow trained.
+        """
         return cls(
-            backbone="mobilenet_v2", tensorflow_padding=True, feature_channels=128,
+            backbone="mobilenet_v2", tensorflow_padding=tensorflow_padding, feature_channels=128,
             photo_side=384, side_multiple=32, anchor_shapes=shapes_of((24, 48, 96, 176, 288)),
             proposal_hidden=192,
             grid=7, grid_touches_corners=False, recognition_hidden=640, code_size=512,
             encoded_size=256, language_hidden=256, longest_caption=12,
             recognition_dropout=0.3, language_dropout=0.3,
             proposals=300, proposals_considered=1000, proposal_overlap=0.7, final_overlap=0.5,
-            sampled_boxes=64, positive_overlap=0.7, negative_overlap=0.3,
-            annotated_boxes=True, described_regions=24, discriminated_regions=32,
-            proposal_objectness_weight=0.5, proposal_box_weight=0.5,
-            objectness_weight=0.5, box_weight=0.5, caption_weight=1.0, discrimination_weight=0.5,
+            match_anchors=True, sampled_boxes=256, positive_overlap=0.6, negative_overlap=0.3,
+            recognised_boxes=64, recognised_overlap=0.5, annotated_boxes=True,
+            described_regions=24, discriminated_regions=32,
+            proposal_objectness_weight=1.0, proposal_box_weight=3.0,
+            objectness_weight=1.0, box_weight=3.0, caption_weight=1.0, discrimination_weight=0.5,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -136,6 +144,14 @@ class Target(NamedTuple):
 
     boxes: Tensor  # (P, 4) in the pixels that the network sees
     phrases: list[list[PhraseTarget]]  # of each of the P regions; may be empty
+
+
+class Sample(NamedTuple):
+    """Boxes of one photo that a step recognises."""
+
+    boxes: Tensor  # (S, 4), clipped; the gradient flows into them
+    region: Tensor  # (S,) int64, the annotated region that each covers most
+    positive: Tensor  # (S,) bool
 
 
 class Regions(NamedTuple):
@@ -267,37 +283,36 @@ class FCLN(nn.Module):
         features = self.backbone(self.backbone.normalise(pixels))
         candidates = self.localization(features)
 
-        chosen, matches = self._sample(candidates.boxes.detach(), targets, width, height)
-        anchors, offsets, objectness, goals, positive, described = [], [], [], [], [], []
-        boxes = []
-        for photo, (own, found, target) in enumerate(zip(chosen, matches, targets, strict=True)):
-            positives = own[found.positive[own]]
-            anchors.append(candidates.anchors[positives])
-            offsets.append(candidates.offsets[photo, positives])
-            goals.append(target.boxes[found.region[positives]])
-            objectness.append(candidates.objectness[photo, own])
-            positive.append(found.positive[own])
-            boxes.append(clip(candidates.boxes[photo, own], width, height))  # gradient flows on
-            described.append(found.region[positives].tolist())
-        is_positive, goal = torch.cat(positive), torch.cat(goals)
-        proposal_objectness = objectness_loss(torch.cat(objectness), is_positive)
-        proposal_box = box_loss(torch.cat(offsets), encode_offsets(torch.cat(anchors), goal))
+        proposal_objectness, proposal_box, batch = self._localize(
+            candidates, targets, width=width, height=height
+        )
+        if config.recognised_boxes:
+            batch = self._proposed(candidates, targets, width=width, height=height)
+        goals = torch.cat(
+            [
+                target.boxes[own.region[own.positive]]
+                for own, target in zip(batch, targets, strict=True)
+            ]
+        )  # (positives, 4)
+        positive = torch.cat([own.positive for own in batch])  # (S,)
+        boxes = torch.cat([own.boxes for own in batch])  # (S, 4)
 
-        sampled = torch.cat(boxes)  # (S, 4)
-        regions = self.interpolate(features, boxes, width=width, height=height)
+        regions = self.interpolate(
+            features, [own.boxes for own in batch], width=width, height=height
+        )
         if config.annotated_boxes:
             annotated = [target.boxes for target in targets]
             regions = torch.cat(
                 [regions, self.interpolate(features, annotated, width=width, height=height)]
             )
         recognised = self.recognition(regions)
-        final_objectness = objectness_loss(recognised.objectness[: len(sampled)], is_positive)
-        final_box = box_loss(
-            recognised.offsets[: len(sampled)][is_positive],
-            encode_offsets(sampled[is_positive].detach(), goal),
+        objectness = objectness_loss(recognised.objectness[: len(boxes)], positive)
+        box = box_loss(
+            recognised.offsets[: len(boxes)][positive],
+            encode_offsets(boxes[positive].detach(), goals),
         )
 
-        rows, owners = self._describable(chosen, described, targets)
+        rows, owners = self._describable(batch, targets)
         encoded = self.language.encode(recognised.codes[rows])
         phrases = [self._draw(targets[photo].phrases[region]) for photo, region in owners]
         tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(pixels.device)
@@ -306,8 +321,8 @@ class FCLN(nn.Module):
         return Losses(
             proposal_objectness=proposal_objectness,
             proposal_box=proposal_box,
-            objectness=final_objectness,
-            box=final_box,
+            objectness=objectness,
+            box=box,
             caption=caption_loss(spoken, lengths),
             discrimination=self._discriminate(encoded, phrases, owners, targets),
         )
@@ -324,24 +339,65 @@ class FCLN(nn.Module):
             + config.discrimination_weight * losses.discrimination
         )
 
-    def _sample(
-        self, boxes: Tensor, targets: Sequence[Target], width: int, height: int
-    ) -> tuple[list[Tensor], list[Match]]:
-        """Mini-batch of each photo: indices of its sampled boxes, positives first."""
-        matches = [
-            match(
-                clip(own, width, height), target.boxes,
-                positive=self.config.positive_overlap, negative=self.config.negative_overlap,
+    def _localize(
+        self, candidates: Candidates, targets: Sequence[Target], *, width: int, height: int
+    ) -> tuple[Tensor, Tensor, list[Sample]]:
+        """Objectness and box loss of the localization layer, and the mini-batch of each photo."""
+        config = self.config
+        objectness, offsets, wanted, positive = [], [], [], []
+        batch = []
+        for photo, target in enumerate(targets):
+            moved = clip(candidates.boxes[photo], width, height)  # (N, 4)
+            found = match(
+                candidates.anchors if config.match_anchors else moved.detach(),
+                target.boxes,
+                positive=config.positive_overlap,
+                negative=config.negative_overlap,
             )
-            for own, target in zip(boxes, targets, strict=True)
-        ]  # fmt: skip
-        return [sample(found, self.config.sampled_boxes) for found in matches], matches
+            own = sample(found, config.sampled_boxes)
+            positives = own[found.positive[own]]
+            objectness.append(candidates.objectness[photo, own])
+            positive.append(found.positive[own])
+            offsets.append(candidates.offsets[photo, positives])
+            goals = target.boxes[found.region[positives]]
+            wanted.append(encode_offsets(candidates.anchors[positives], goals))
+            batch.append(Sample(moved[own], found.region[own], found.positive[own]))
+        return (
+            objectness_loss(torch.cat(objectness), torch.cat(positive)),
+            box_loss(torch.cat(offsets), torch.cat(wanted)),
+            batch,
+        )
+
+    def _proposed(
+        self, candidates: Candidates, targets: Sequence[Target], *, width: int, height: int
+    ) -> list[Sample]:
+        """A mini-batch of each photo's proposals, chosen as at test time."""
+        config = self.config
+        batch = []
+        for photo, target in enumerate(targets):
+            proposed = self.localization.propose(
+                candidates.boxes[photo].detach(),
+                candidates.objectness[photo].detach(),
+                width=width,
+                height=height,
+                most=config.proposals,
+                overlap=config.proposal_overlap,
+                considered=config.proposals_considered,
+            )
+            boxes = clip(candidates.boxes[photo, proposed], width, height)  # (R, 4)
+            found = match(
+                boxes.detach(),
+                target.boxes,
+                positive=config.recognised_overlap,
+                negative=config.recognised_overlap,
+                every_region=False,
+            )
+            own = sample(found, config.recognised_boxes)
+            batch.append(Sample(boxes[own], found.region[own], found.positive[own]))
+        return batch
 
     def _describable(
-        self,
-        chosen: Sequence[Tensor],
-        described: Sequence[Sequence[int]],
-        targets: Sequence[Target],
+        self, batch: Sequence[Sample], targets: Sequence[Target]
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """Rows of the recognised regions that learn a caption, and the (photo, region) of each.
 
@@ -350,16 +406,16 @@ class FCLN(nn.Module):
         config = self.config
         rows_of: list[list[tuple[int, tuple[int, int]]]] = [[] for _ in targets]
         if config.annotated_boxes:
-            row = sum(len(own) for own in chosen)
+            row = sum(len(own.boxes) for own in batch)
             for photo, target in enumerate(targets):
                 for region in range(len(target.boxes)):
                     rows_of[photo].append((row, (photo, region)))
                     row += 1
         start = 0
-        for photo, (own, positives) in enumerate(zip(chosen, described, strict=True)):
-            for index, region in enumerate(positives):
-                rows_of[photo].append((start + index, (photo, region)))
-            start += len(own)
+        for photo, own in enumerate(batch):
+            for index in own.positive.nonzero().squeeze(1).tolist():
+                rows_of[photo].append((start + index, (photo, int(own.region[index]))))
+            start += len(own.boxes)
         rows, owners = [], []
         for of_photo in rows_of:
             with_words = [entry for entry in of_photo if targets[entry[1][0]].phrases[entry[1][1]]]

@@ -15,18 +15,26 @@ class Match(NamedTuple):
     negative: Tensor  # (N,) bool
 
 
-def match(boxes: Tensor, regions: Tensor, *, positive: float = 0.7, negative: float = 0.3) -> Match:
+def match(
+    boxes: Tensor,
+    regions: Tensor,
+    *,
+    positive: float = 0.7,
+    negative: float = 0.3,
+    every_region: bool = True,
+) -> Match:
     """Match boxes to annotated regions by intersection over union.
 
-    A box is positive when its IoU with some region is at least `positive`, or when no other box
-    covers some region better (as long as it touches it at all); negative when its IoU with all
-    regions is below `negative`.
+    A box is positive when its IoU with some region is at least `positive`, or, for `every_region`,
+    when no other box covers some region better (as long as it touches it at all); negative when
+    its IoU with all regions is below `negative`.
 
     Args:
         boxes: (N, 4).
         regions: (P, 4); with P = 0 every box is negative.
         positive: IoU, 0 to 1.
         negative: IoU, 0 to 1.
+        every_region: give every region a positive box, however poor.
     """
     if len(regions) == 0 or len(boxes) == 0:
         nothing = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
@@ -36,7 +44,9 @@ def match(boxes: Tensor, regions: Tensor, *, positive: float = 0.7, negative: fl
     is_positive = best >= positive
     is_negative = best < negative
     top, box = overlap.max(dim=0)  # (P,)
-    for index in range(len(regions)):  # in order, so that the last of two rivals wins for certain
+    for index in range(
+        len(regions) if every_region else 0
+    ):  # in order, so that the last of two rivals wins for certain
         if top[index] > 0:
             is_positive[box[index]] = True
             is_negative[box[index]] = False

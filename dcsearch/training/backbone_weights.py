@@ -65,8 +65,8 @@ def _from_file(file: Path) -> dict[str, Tensor]:
 def _from_torchvision(model: FCLN) -> dict[str, Tensor]:
     if model.config.backbone == "mobilenet_v2" and model.config.tensorflow_padding:
         raise CheckpointError(
-            "torchvision's mobilenet_v2 was not trained with this config's padding; name a file "
-            "with --backbone-weights"
+            "torchvision's mobilenet_v2 was not trained with TensorFlow's padding; leave out "
+            "--tensorflow-padding or name a file with --backbone-weights"
         )
     kinds = {"vgg16": VGG16_Weights, "mobilenet_v2": MobileNet_V2_Weights}
     try:

@@ -37,8 +37,8 @@ class TrainingOptions:
     learning_rate: float = 1e-3
     backbone_learning_rate: float = 3e-4
     weight_decay: float = 0.02
-    warm_up: int = 200  # steps
-    gradient_norm: float = 5.0
+    warm_up: int = 150  # steps
+    gradient_norm: float = 10.0
     averaging: float = 0.999  # decay of the running average of the weights, which is what is kept
     bfloat16: bool = True
     word_count: int = 3  # a word enters the vocabulary when seen this often
