@@ -135,8 +135,8 @@ class LikelihoodScorer:
         following = {token: base + logits[:, token] for token in node.children}
         del logits  # a level of the tree keeps only what its branches need
         for token, child in node.children.items():
-            words = torch.full((len(so_far),), token, device=self.device)
-            self._descend(child, self.language.step(state, words), following[token], result)
+            word = torch.tensor([token], device=self.device)
+            self._descend(child, self.language.step(state, word), following[token], result)
 
 
 def region_scores(log_likelihood: np.ndarray, objectness: np.ndarray) -> np.ndarray:

@@ -109,8 +109,8 @@ class Ranking:
                 rows, total, state = rows[reachable], total[reachable], state.take(reachable)
             if len(rows) == 0:
                 break
-            words = torch.full((len(rows),), previous, device=owner.device)
-            state = self.scorer.language.step(state, words)
+            word = torch.tensor([previous], device=owner.device)
+            state = self.scorer.language.step(state, word)
             logits = self.scorer.language.logits(state.hidden)
             total = total + logits[:, token] - logits.logsumexp(dim=1)
         best = torch.full_like(done, -torch.inf)

@@ -98,6 +98,7 @@ class Searcher:
             photo.photo for photo in ranking.best() if min_score is None or photo.score >= min_score
         ]
         details = regions_of(self.database, best)
+        best = [photo for photo in best if photo in details]  # some may have left meanwhile
         unknown = {item.word: item for phrase in read for item in phrase.unknown}
         answer = Answer(
             query_id=None,

@@ -90,6 +90,7 @@ class MobileNetV2Backbone(Backbone):
         self.middle = nn.Conv2d(96, channels, 1)
         self.coarse = nn.Conv2d(320, channels, 1)
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.smooth.weight, nonlinearity="relu")
 
     def train(self, mode: bool = True) -> "MobileNetV2Backbone":
         """Set training mode, batch normalisation excepted: a few photos are poor statistics."""

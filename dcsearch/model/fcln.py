@@ -20,6 +20,7 @@ from dcsearch.model.losses import (
     caption_loss,
     discrimination_loss,
     objectness_loss,
+    word_loss,
 )
 from dcsearch.model.matching import match, sample
 from dcsearch.model.recognition import RecognitionNetwork
@@ -41,6 +42,7 @@ class FCLNConfig:
     recognition_hidden: int
     code_size: int  # D
     encoded_size: int  # E, what is stored of a region and read by the LSTM
+    encoding_normalised: bool  # layer normalisation before the encoded code's ReLU
     language_hidden: int  # H
     longest_caption: int  # words
     recognition_dropout: float
@@ -66,6 +68,7 @@ class FCLNConfig:
     box_weight: float
     caption_weight: float
     discrimination_weight: float
+    word_weight: float
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
@@ -74,14 +77,15 @@ class FCLNConfig:
             backbone="vgg16", tensorflow_padding=False, feature_channels=512,
             photo_side=720, side_multiple=1, anchor_shapes=PAPER_SHAPES, proposal_hidden=256,
             grid=7, grid_touches_corners=True, recognition_hidden=4096, code_size=4096,
-            encoded_size=512, language_hidden=512, longest_caption=15,
+            encoded_size=512, encoding_normalised=False, language_hidden=512, longest_caption=15,
             recognition_dropout=0.5, language_dropout=0.0,
             proposals=300, proposals_considered=0, proposal_overlap=0.7, final_overlap=0.3,
             match_anchors=False, sampled_boxes=256, positive_overlap=0.7, negative_overlap=0.3,
             recognised_boxes=0, recognised_overlap=0.7, annotated_boxes=False,
             described_regions=0, discriminated_regions=0,
             proposal_objectness_weight=0.1, proposal_box_weight=0.1,
-            objectness_weight=0.1, box_weight=0.1, caption_weight=1.0, discrimination_weight=0.0,
+            objectness_weight=0.1, box_weight=0.1, caption_weight=1.0,
+            discrimination_weight=0.0, word_weight=0.0,
         )  # fmt: skip
 
     @classmethod
@@ -95,14 +99,15 @@ class FCLNConfig:
             photo_side=384, side_multiple=32, anchor_shapes=shapes_of((24, 48, 96, 176, 288)),
             proposal_hidden=192,
             grid=7, grid_touches_corners=False, recognition_hidden=640, code_size=512,
-            encoded_size=256, language_hidden=256, longest_caption=12,
-            recognition_dropout=0.3, language_dropout=0.3,
-            proposals=300, proposals_considered=1000, proposal_overlap=0.7, final_overlap=0.5,
+            encoded_size=256, encoding_normalised=True, language_hidden=256, longest_caption=12,
+            recognition_dropout=0.2, language_dropout=0.2,
+            proposals=300, proposals_considered=2000, proposal_overlap=0.7, final_overlap=0.5,
             match_anchors=True, sampled_boxes=256, positive_overlap=0.6, negative_overlap=0.3,
             recognised_boxes=64, recognised_overlap=0.5, annotated_boxes=True,
             described_regions=24, discriminated_regions=32,
             proposal_objectness_weight=1.0, proposal_box_weight=3.0,
-            objectness_weight=1.0, box_weight=3.0, caption_weight=1.0, discrimination_weight=0.5,
+            objectness_weight=1.0, box_weight=3.0, caption_weight=1.0,
+            discrimination_weight=0.5, word_weight=0.5,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -198,7 +203,10 @@ class FCLN(nn.Module):
             encoded_size=config.encoded_size,
             hidden=config.language_hidden,
             dropout=config.language_dropout,
+            normalised=config.encoding_normalised,
         )
+        if config.word_weight:  # needed in training only
+            self.words = nn.Linear(config.encoded_size, words)
 
     @torch.no_grad()
     def forward(self, pixels: Tensor, *, most: int | None = None) -> list[Regions]:
@@ -270,7 +278,7 @@ class FCLN(nn.Module):
         return torch.cat([photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)])
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> Losses:
-        """The five terms of section 3.2 and the discrimination term, not weighted.
+        """The five terms of section 3.2 and two of ours, not weighted.
 
         Which boxes, captions and regions are drawn depends on torch's random state.
 
@@ -325,6 +333,7 @@ class FCLN(nn.Module):
             box=box,
             caption=caption_loss(spoken, lengths),
             discrimination=self._discriminate(encoded, phrases, owners, targets),
+            word=self._name(encoded, owners, targets),
         )
 
     def total(self, losses: Losses) -> Tensor:
@@ -337,6 +346,7 @@ class FCLN(nn.Module):
             + config.box_weight * losses.box
             + config.caption_weight * losses.caption
             + config.discrimination_weight * losses.discrimination
+            + config.word_weight * losses.word
         )
 
     def _localize(
@@ -427,6 +437,19 @@ class FCLN(nn.Module):
     @staticmethod
     def _draw(phrases: Sequence[PhraseTarget]) -> PhraseTarget:
         return phrases[int(torch.randint(len(phrases), ()))]
+
+    def _name(
+        self, encoded: Tensor, owners: Sequence[tuple[int, int]], targets: Sequence[Target]
+    ) -> Tensor:
+        """Loss of naming each described region's words."""
+        if not self.config.word_weight:
+            return encoded.new_zeros(())
+        logits = self.words(encoded).float()  # (captions, V)
+        said = torch.zeros(logits.shape, dtype=torch.bool)
+        for row, (photo, region) in enumerate(owners):
+            for phrase in targets[photo].phrases[region]:
+                said[row, list(phrase.content)] = True
+        return word_loss(logits, said.to(logits.device))
 
     def _discriminate(
         self,

@@ -38,7 +38,14 @@ class LanguageModel(nn.Module):
     """Encoder of region codes, word embeddings, one LSTM layer, and the vocabulary softmax."""
 
     def __init__(
-        self, *, words: int, code_size: int, encoded_size: int, hidden: int, dropout: float
+        self,
+        *,
+        words: int,
+        code_size: int,
+        encoded_size: int,
+        hidden: int,
+        dropout: float,
+        normalised: bool,
     ) -> None:
         """Make the model.
 
@@ -48,10 +55,15 @@ class LanguageModel(nn.Module):
             encoded_size: E, of the encoded codes and of the word embeddings.
             hidden: H, of the LSTM.
             dropout: on the embeddings and on what the softmax reads, in training.
+            normalised: layer-normalise the encoded code before its ReLU; without, fast training
+                saturates the LSTM's gates (the paper trains slowly and has none).
         """
         super().__init__()
         self.end = words
         self.encoder = nn.Linear(code_size, encoded_size)
+        nn.init.kaiming_normal_(self.encoder.weight, nonlinearity="relu")
+        nn.init.zeros_(self.encoder.bias)
+        self.norm = nn.LayerNorm(encoded_size) if normalised else nn.Identity()
         self.embedding = nn.Embedding(words + 1, encoded_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.input_gates = nn.Linear(encoded_size, 4 * hidden)  # input, forget, cell, output
@@ -64,7 +76,7 @@ class LanguageModel(nn.Module):
 
     def encode(self, codes: Tensor) -> Tensor:
         """What the LSTM reads at step -1: (N, E), not negative, of codes (N, D)."""
-        return functional.relu(self.encoder(codes))
+        return functional.relu(self.norm(self.encoder(codes)))
 
     def begin(self, encoded: Tensor) -> State:
         """States after the encoded codes (N, E) and START have been read."""
@@ -74,7 +86,7 @@ class LanguageModel(nn.Module):
         return self.step(state, start)
 
     def step(self, state: State, tokens: Tensor) -> State:
-        """States after one more token each, (N,) int64."""
+        """States after one more token each, (N,) int64; (1,) is one token for all."""
         words = self.dropout(self.embedding(tokens))
         return self._advance(self.input_gates(words), state)
 

@@ -1,4 +1,4 @@
-"""The five terms of the paper's section 3.2, and one of ours that teaches regions apart."""
+"""The five terms of the paper's section 3.2, and two of ours that teach words and regions apart."""
 
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ class Losses(NamedTuple):
     box: Tensor
     caption: Tensor
     discrimination: Tensor
+    word: Tensor
 
 
 def objectness_loss(logits: Tensor, positive: Tensor) -> Tensor:
@@ -69,3 +70,19 @@ def discrimination_loss(scores: Tensor, compatible: Tensor) -> Tensor:
     own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     scores = scores.masked_fill(compatible & ~own, -torch.inf)
     return functional.cross_entropy(scores.T, torch.arange(len(scores), device=scores.device))
+
+
+def word_loss(logits: Tensor, said: Tensor) -> Tensor:
+    """Cross entropy of a region's words, whatever their order, mean over regions; 0 without.
+
+    It gives the region codes a short way to the words' meaning, where the caption loss reaches
+    them through several steps of the LSTM; not in the paper (its weight is 0 there).
+
+    Args:
+        logits: (N, V).
+        said: (N, V) bool; True for the words of each region's phrases.
+    """
+    if len(logits) == 0:
+        return logits.sum()
+    goal = said.float() / said.sum(dim=1, keepdim=True).clamp(min=1)
+    return functional.cross_entropy(logits, goal)

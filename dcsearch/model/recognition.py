@@ -24,6 +24,9 @@ class RecognitionNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.objectness = nn.Linear(code_size, 1)
         self.offsets = nn.Linear(code_size, 4)
+        for layer in (self.fc6, self.fc7):  # keeps the features' scale through both
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
         nn.init.normal_(self.objectness.weight, std=0.01)
         nn.init.zeros_(self.objectness.bias)
         nn.init.zeros_(self.offsets.weight)  # the final box begins as the proposal

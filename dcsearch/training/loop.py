@@ -34,8 +34,9 @@ class TrainingOptions:
     backbone_blocks_frozen: int = 0
     steps: int = 6000
     batch_size: int = 16
-    learning_rate: float = 1e-3
-    backbone_learning_rate: float = 3e-4
+    learning_rate: float = 8e-4
+    recognition_learning_rate: float = 2e-4  # its thousands of inputs add up
+    backbone_learning_rate: float = 2e-4  # of the pretrained layers
     weight_decay: float = 0.02
     warm_up: int = 150  # steps
     gradient_norm: float = 10.0
@@ -159,23 +160,32 @@ class _Run:
         }
 
     def _optimizer(self) -> torch.optim.AdamW:
-        """AdamW, the backbone's pretrained layers slower, no decay on biases and norms."""
-        options = self.options
-        pretrained = {id(p) for block in self.model.backbone.blocks() for p in block.parameters()}
-        groups = []
-        for old in (False, True):
-            for decays in (False, True):
-                parameters = [
-                    p
-                    for p in self.model.parameters()
-                    if p.requires_grad and (id(p) in pretrained) == old and (p.ndim > 1) == decays
-                ]
-                rate = options.backbone_learning_rate if old else options.learning_rate
-                decay = options.weight_decay if decays else 0.0
-                groups.append(
-                    {"params": parameters, "lr": rate, "base": rate, "weight_decay": decay}
-                )
-        return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+        """AdamW, three learning rates, no decay on biases and norms."""
+        options, model = self.options, self.model
+        pretrained = {id(p) for block in model.backbone.blocks() for p in block.parameters()}
+        recognition = {id(p) for p in model.recognition.parameters()}
+        groups: dict[tuple[float, bool], list[Tensor]] = {}
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                rate = options.learning_rate
+                if id(parameter) in pretrained:
+                    rate = options.backbone_learning_rate
+                elif id(parameter) in recognition:
+                    rate = options.recognition_learning_rate
+                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+        return torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "lr": rate,
+                    "base": rate,
+                    "weight_decay": options.weight_decay if decays else 0.0,
+                }
+                for (rate, decays), parameters in groups.items()
+            ],
+            betas=(0.9, 0.99),
+            fused=True,
+        )
 
     def _validation_batches(self, file: Path) -> list[tuple[Tensor, list[Target]]]:
         """The first photos of the validation file, in batches of one shape; none without a file."""

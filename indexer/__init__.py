@@ -1,0 +1,1 @@
+"""What remembers: photos on disk, the database, the index built from them, and past answers."""

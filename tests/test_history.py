@@ -1,0 +1,168 @@
+"""Past queries: stored whole, listed, and readable whatever became of the photos."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from indexer_fixtures import draw, index, new_index
+
+from dcsearch.errors import UsageError
+from dcsearch.vocabulary import UnknownWord
+from indexer.answer import AlignedRegion, Answer, PhotoResult
+from indexer.database import Database
+from indexer.history import PastQuery, past_answer, past_queries, record_answer
+from indexer.schema import Query
+
+MOMENT = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with new_index(tmp_path / "index.db") as database:
+        yield database
+
+
+def region(phrase: str, score: float) -> AlignedRegion:
+    return AlignedRegion(
+        phrase=phrase,
+        box=(0.5, 1.25, 40.0, 30.125),
+        score=score,
+        log_likelihood=score - 0.5,
+        objectness=0.75,
+        caption="a red [cup]\non a table",
+    )
+
+
+def an_answer(folder: Path, *, photos: int = 2) -> Answer:
+    phrases = ("a red cup", "ein Hund 🐕")
+    return Answer(
+        query_id=None,
+        asked_at=MOMENT,
+        phrases=phrases,
+        unknown_words=(UnknownWord(word="hund", nearest=("hand", "hood")),),
+        model_name="fake",
+        model_sha256="a" * 64,
+        photos=100,
+        regions=9_876,
+        elapsed_ms=12.5,
+        results=tuple(
+            PhotoResult(
+                rank=rank,
+                path=folder / f"{rank}.png",
+                score=-1.5 * rank,
+                width=48,
+                height=32,
+                regions=(
+                    region(phrases[0], -1.0 * rank),
+                    region(phrases[0], -1.5 * rank),
+                    region(phrases[1], -2.0 * rank),
+                ),
+            )
+            for rank in range(1, photos + 1)
+        ),
+    )
+
+
+def test_an_answer_comes_back_as_it_was_given(tmp_path: Path, database: Database) -> None:
+    answer = an_answer(tmp_path)
+    recorded = record_answer(database, answer, options={"top": 10, "path": None})
+    assert recorded == replace(answer, query_id=1)
+    assert past_answer(database, 1) == recorded
+    with database.session() as session:
+        query = session.get(Query, 1)
+        assert query is not None
+        assert query.options == {"top": 10, "path": None}
+
+
+def test_an_answer_without_photos_comes_back(tmp_path: Path, database: Database) -> None:
+    recorded = record_answer(database, an_answer(tmp_path, photos=0), options={})
+    assert past_answer(database, 1) == recorded
+    assert past_queries(database) == [
+        PastQuery(
+            query_id=1,
+            asked_at=MOMENT,
+            phrases=("a red cup", "ein Hund 🐕"),
+            results=0,
+            best_path=None,
+            best_score=None,
+        )
+    ]
+
+
+def test_queries_are_listed_from_the_newest(tmp_path: Path, database: Database) -> None:
+    assert past_queries(database) == []
+    for photos in range(4):
+        record_answer(database, an_answer(tmp_path, photos=photos), options={})
+    assert [(past.query_id, past.results) for past in past_queries(database)] == [
+        (4, 3),
+        (3, 2),
+        (2, 1),
+        (1, 0),
+    ]
+    assert [past.query_id for past in past_queries(database, limit=2)] == [4, 3]
+    assert past_queries(database)[0].best_path == tmp_path / "1.png"
+    assert past_queries(database)[0].best_score == -1.5
+
+
+def test_the_time_of_a_query_is_kept_in_any_zone(tmp_path: Path, database: Database) -> None:
+    there = MOMENT.astimezone(timezone(timedelta(hours=9)))
+    record_answer(database, replace(an_answer(tmp_path), asked_at=there), options={})
+    assert past_answer(database, 1).asked_at == MOMENT
+
+
+def test_history_survives_the_photos(tmp_path: Path, database: Database) -> None:
+    photo = draw(tmp_path / "photos" / "1.png")
+    draw(tmp_path / "photos" / "2.png", 1)
+    index(database, photo.parent)
+    recorded = record_answer(database, an_answer(photo.parent), options={})
+    photo.unlink()
+    assert index(database, photo.parent, prune=True).pruned == 1
+    assert past_answer(database, 1) == recorded
+    assert past_queries(database)[0].best_path == photo
+
+
+def test_photos_with_names_of_any_bytes_come_back(tmp_path: Path, database: Database) -> None:
+    answer = an_answer(tmp_path / "caf\udce9\n[" / "red]")
+    recorded = record_answer(database, answer, options={})
+    assert past_answer(database, 1) == recorded
+
+
+@pytest.mark.parametrize("query_id", [0, 2, -1, 10**30])
+def test_a_query_that_was_never_asked_is_named(
+    tmp_path: Path, database: Database, query_id: int
+) -> None:
+    record_answer(database, an_answer(tmp_path), options={})
+    with pytest.raises(UsageError) as caught:
+        past_answer(database, query_id)
+    assert str(caught.value) == (
+        f"there is no query {query_id} in the history; list it with: dcsearch history"
+    )
+
+
+def test_an_index_that_cannot_be_written_answers_without_a_number(
+    tmp_path: Path, database: Database
+) -> None:
+    database.read_only = True
+    answer = an_answer(tmp_path)
+    assert record_answer(database, answer, options={}) is answer
+    assert past_queries(database) == []
+
+
+def test_a_region_of_no_phrase_is_a_mistake(tmp_path: Path, database: Database) -> None:
+    answer = an_answer(tmp_path)
+    with pytest.raises(ValueError, match=r"not in tuple"):
+        record_answer(database, replace(answer, phrases=("something else",)), options={})
+    assert past_queries(database) == []
+
+
+def test_a_moment_without_a_zone_is_a_mistake(tmp_path: Path, database: Database) -> None:
+    answer = replace(an_answer(tmp_path), asked_at=MOMENT.replace(tzinfo=None))
+    with pytest.raises(Exception, match="a moment needs a time zone"):
+        record_answer(database, answer, options={})
+
+
+def test_an_answer_can_be_timed(tmp_path: Path) -> None:
+    answer = an_answer(tmp_path)
+    assert answer.timed(3.5) == replace(answer, elapsed_ms=3.5)

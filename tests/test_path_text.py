@@ -1,0 +1,48 @@
+"""Paths as text: reversible for every file name there can be."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from indexer.path_text import MARK, path_text, printable, text_path
+
+NAMES = {
+    b"plain.jpg": "plain.jpg",
+    "käse 照片.jpg".encode(): "käse 照片.jpg",
+    b"two\nlines.jpg": "two\nlines.jpg",
+    b"[/red]100%.jpg": "[/red]100%.jpg",
+    b"caf\xe9.jpg": "caf\ufffde9.jpg",
+    b"\xff\xfe": "\ufffdff\ufffdfe",
+    "\ufffde9.jpg".encode(): "\ufffd\ufffde9.jpg",
+    "\ufffd".encode() + b"\xe9": "\ufffd\ufffd\ufffde9",
+    b"x" * 255: "x" * 255,
+}
+
+
+@pytest.mark.parametrize(("name", "text"), NAMES.items())
+def test_a_name_becomes_text_and_its_own_path_again(name: bytes, text: str) -> None:
+    path = os.fsdecode(name)
+    assert path_text(path) == text
+    assert text_path(text) == path
+    assert os.fsencode(text_path(text)) == name
+    text.encode()  # as a database stores it
+
+
+def test_different_names_have_different_texts() -> None:
+    values = [*range(0x21, 0x100, 5), *MARK.encode()]
+    names = {bytes([first, second]) for first in values for second in values}
+    names |= {MARK.encode() + name for name in names}
+    texts = {path_text(os.fsdecode(name)): name for name in names}
+    assert len(texts) == len(names)
+    assert all(os.fsencode(text_path(text)) == name for text, name in texts.items())
+
+
+def test_a_lone_surrogate_of_another_system_is_kept() -> None:
+    assert text_path(path_text("a\ud801b")) == "a\ud801b"
+
+
+def test_a_path_in_a_sentence_shows_what_cannot_be_printed() -> None:
+    name = os.fsdecode(b"caf\xe9\n\x1b[31m.jpg")
+    assert printable(Path("/photos") / name) == r"/photos/caf\xe9\n\x1b[31m.jpg"
+    assert printable("/photos/käse [red].jpg") == "/photos/käse [red].jpg"
