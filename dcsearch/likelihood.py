@@ -37,11 +37,14 @@ def read_phrase(text: str, vocabulary: Vocabulary) -> Phrase:
     """A person's phrase; words that the vocabulary lacks are left out and named.
 
     Raises:
-        UsageError: the phrase is empty, has control characters or more than LONGEST_PHRASE words,
+        UsageError: the phrase is empty, has characters that are not printable or more than
+            LONGEST_PHRASE words,
             or none of its words is known.
     """
-    if any((ord(letter) < 32 and letter not in "\t\n") or ord(letter) == 127 for letter in text):
-        raise UsageError(f"the phrase {text!r} holds control characters; type it as plain words")
+    if any(not letter.isprintable() and not letter.isspace() for letter in text):
+        raise UsageError(
+            f"the phrase {text!r} holds characters that nobody can type; say it in plain words"
+        )
     words = words_of(text)
     if not words:
         raise UsageError("the phrase is empty; say what to look for, as in: dcsearch query 'a dog'")
