@@ -67,10 +67,12 @@ class Ranking:
         bias = torch.from_numpy(np.clip(objectness, 1e-6, 1.0)).to(device).float().log()
         bias = OBJECTNESS_WEIGHT * bias  # (R,)
         begun = language.begin(self.scorer.codes(codes))
-        first = language.logits(begun.hidden).log_softmax(dim=1)  # (R, V + 1)
+        first = self.scorer.next_word(
+            begun.hidden, [phrase.tokens[0] for phrase in self.phrases]
+        )  # (R, phrases)
         done = torch.zeros(len(counts), device=device)  # (P,) sum over the phrases aligned so far
-        for phrase in self.phrases:
-            done = done + self._align(phrase, begun, first, bias, owner, done)
+        for column, phrase in enumerate(self.phrases):
+            done = done + self._align(phrase, begun, bias + first[:, column], owner, done)
         scores = (done / len(self.phrases)).tolist()
         for photo, score in zip(photos, scores, strict=True):
             if score == -torch.inf:
@@ -85,23 +87,20 @@ class Ranking:
         return [RankedPhoto(-negative, score) for score, negative in sorted(self._heap)[::-1]]
 
     def _align(
-        self, phrase: Phrase, begun: State, first: Tensor, bias: Tensor, owner: Tensor,
-        done: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self, phrase: Phrase, begun: State, total: Tensor, owner: Tensor, done: Tensor
+    ) -> Tensor:
         """Best score of the phrase in each of P photos, -inf where no region can matter any more.
 
         Args:
             phrase: of the query.
             begun: states of the R regions after START.
-            first: (R, V + 1) log-probabilities of their first words.
-            bias: (R,) what the objectness adds.
+            total: (R,) objectness and first word of each region.
             owner: (R,) photo of each region, 0 to P - 1.
             done: (P,) sum of the phrases aligned before.
         """
         tokens = [*phrase.tokens, self.scorer.language.end]
         needed = self._needed()
         rows = torch.arange(len(owner), device=owner.device)
-        total = bias + first[:, tokens[0]]
         state = begun
         for previous, token in itertools.pairwise(tokens):
             reachable = done[owner[rows]] + total >= needed
@@ -111,8 +110,7 @@ class Ranking:
                 break
             word = torch.tensor([previous], device=owner.device)
             state = self.scorer.language.step(state, word)
-            logits = self.scorer.language.logits(state.hidden)
-            total = total + logits[:, token] - logits.logsumexp(dim=1)
+            total = total + self.scorer.next_word(state.hidden, [token])[:, 0]
         best = torch.full_like(done, -torch.inf)
         return best.scatter_reduce(0, owner[rows], total, "amax")
 

@@ -1,0 +1,100 @@
+"""Header: what a checkpoint says of itself, read without its weights and without torch."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from dcsearch.errors import CheckpointError
+
+FORMAT = 1
+METADATA_KEY = "dcsearch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointHeader:
+    """The description inside a checkpoint file."""
+
+    path: Path
+    name: str
+    sha256: str  # of the file's bytes, hexadecimal
+    config: dict[str, Any]  # as FCLNConfig.to_json made it
+    words: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def default_checkpoint_path() -> Path:
+    """The checkpoint that ships inside the package."""
+    return Path(__file__).parent.parent / "weights" / "default.safetensors"
+
+
+def write_header(
+    *, name: str, config: dict[str, Any], words: tuple[str, ...], provenance: dict[str, Any]
+) -> dict[str, str]:
+    """The header as safetensors metadata."""
+    header = {
+        "format": FORMAT,
+        "name": name,
+        "config": config,
+        "words": list(words),
+        "provenance": provenance,
+    }
+    return {METADATA_KEY: json.dumps(header)}
+
+
+def read_header(path: Path | None = None) -> CheckpointHeader:
+    """The header of a checkpoint file; None is the default that ships in the package.
+
+    Raises:
+        CheckpointError: no such file, damaged, not made by dcsearch, or of another format.
+    """
+    path = path or default_checkpoint_path()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"no checkpoint at {path}; name a .safetensors file made by: dcsearch train"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({error.strerror}); name another with --model"
+        ) from None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError):
+        raise CheckpointError(
+            f"{path} is damaged or no checkpoint of dcsearch; name another with --model"
+        ) from None
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(
+            f"{path} holds weights but was not made by dcsearch; name another with --model"
+        )
+    try:
+        header = json.loads(metadata[METADATA_KEY])
+        made_as = header["format"]
+        if made_as == FORMAT:
+            return CheckpointHeader(
+                path=path,
+                name=str(header["name"]),
+                sha256=hashlib.sha256(content).hexdigest(),
+                config=dict(header["config"]),
+                words=tuple(header["words"]),
+                provenance=dict(header["provenance"]),
+            )
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise damaged(path) from None
+    raise CheckpointError(
+        f"{path} is of checkpoint format {made_as}, this dcsearch reads {FORMAT}; "
+        "install the dcsearch that made it"
+    )
+
+
+def damaged(path: Path) -> CheckpointError:
+    """The error of a file whose parts do not fit each other."""
+    return CheckpointError(
+        f"{path} is damaged: its weights do not fit its own description; name another with --model"
+    )
