@@ -1,0 +1,37 @@
+# make demo                       dcsearch at work on a dozen photographs; the pictures go to demo/
+# make demo PHOTOS=~/Pictures     the same on your own photos
+# make demo QUERY="a red bus"     with a phrase of your own
+# make test                       what a change must pass: ruff, mypy, pytest
+# make clean                      removes both virtual environments and demo/
+#
+# Each has a virtual environment of its own, made on the first run and brought up to date when
+# pyproject.toml changes. Another Python than the first that fits: make demo PYTHON=python3.12
+
+.PHONY: help demo test clean
+export PHOTOS QUERY
+
+help:
+	@sed -n 's/^# \{0,1\}\(make .*\)/\1/p' Makefile
+
+demo: .venv-demo/.installed
+	@PATH="$(CURDIR)/.venv-demo/bin:$$PATH" sh examples/demo.sh
+
+test: .venv-test/.installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy --strict dcsearch indexer cli
+	.venv-test/bin/pytest
+
+clean:
+	rm -rf .venv-demo .venv-test demo
+
+# The stamp is written last, so an interrupted installation is taken up again.
+.venv-demo/.installed .venv-test/.installed: .venv-%/.installed: pyproject.toml
+	@python=$$(sh .ci/find-python "$(PYTHON)") || exit 1; \
+	extra=$(if $(filter test,$*),dev,$*); \
+	echo "Installing dcsearch and its $$extra extra into .venv-$* (PyTorch is large; minutes, once)"; \
+	if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
+	"$$python" -m venv .venv-$* && \
+	.venv-$*/bin/python -m pip install $$quiet --no-input --disable-pip-version-check \
+		--editable ".[$$extra]" && \
+	touch $@

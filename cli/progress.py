@@ -1,0 +1,78 @@
+"""Progress: a bar on stderr while something long is going on, and nothing where nobody looks."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from cli.terminal import is_terminal, shown, stderr_console
+
+
+class Bar:
+    """A progress bar: what is going on, done of total, speed, time left.
+
+    Without a terminal, or when `quiet`, it draws nothing. It lives as long as its `with` block.
+    """
+
+    def __init__(self, title: str, *, unit: str, total: int | None, quiet: bool = False) -> None:
+        """Makes the bar; a `total` of None is not known yet."""
+        self._progress: Any = None
+        if quiet or not is_terminal(sys.stderr):
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class SpeedColumn(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text(f"{speed:.1f} {unit}/s" if speed else "", style="progress.data.speed")
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            SpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}", markup=False, style="dim"),
+            console=stderr_console(),
+            transient=True,
+        )
+        self._title = title
+        self._task = self._progress.add_task(title, total=total, note="")
+
+    @property
+    def visible(self) -> bool:
+        """Whether somebody sees it."""
+        return self._progress is not None
+
+    def reach(
+        self, done: int, *, total: int | None = None, title: str | None = None, note: str = ""
+    ) -> None:
+        """Moves the bar to `done`, with a note behind it; another `title` begins it anew."""
+        if self._progress is None:
+            return
+        if title is not None and title != self._title:
+            self._title = title
+            self._progress.reset(self._task, total=total, description=title)
+        self._progress.update(self._task, completed=done, total=total, note=shown(note))
+
+    def __enter__(self) -> "Bar":
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()

@@ -1,0 +1,197 @@
+"""Backbones: map sizes, the input they expect, and that the first cell stands where it says."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+from torchvision.models.mobilenetv2 import InvertedResidual
+
+from dcsearch.model.backbone import Backbone, MobileNetV2Backbone, VGG16Backbone
+
+PIXELS = torch.tensor([[250, 10], [0, 128], [3, 77]], dtype=torch.uint8).reshape(1, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "cells"), [((540, 720), (34, 45)), ((512, 720), (32, 45)), ((17, 33), (2, 3))]
+)
+def test_vgg16_pools_round_up(size: tuple[int, int], cells: tuple[int, int]) -> None:
+    with torch.device("meta"):
+        features = VGG16Backbone()(torch.empty(1, 3, *size))
+    assert features.shape == (1, 512, *cells)
+
+
+def test_vgg16_has_the_papers_thirteen_convolutions() -> None:
+    with torch.device("meta"):
+        blocks = VGG16Backbone().blocks()
+    sizes = [sum(p.numel() for p in block.parameters()) for block in blocks]
+    assert len([size for size in sizes if size]) == 13
+    assert sum(sizes) == 14_714_688
+    assert sum(sizes[:10]) == 260_160  # up to the second pool
+    assert sum(sizes[10:]) == 14_454_528
+    assert not isinstance(blocks[-1], nn.MaxPool2d)
+
+
+def test_vgg16_reads_blue_green_red_less_the_mean() -> None:
+    with torch.device("meta"):
+        backbone = VGG16Backbone()
+    expected = torch.tensor([[3.0, 77.0], [0.0, 128.0], [250.0, 10.0]])
+    expected = expected - torch.tensor([[103.939], [116.779], [123.68]])
+    assert_close(backbone.normalise(PIXELS), expected.reshape(1, 3, 1, 2))
+
+
+def test_mobilenet_reads_what_torchvisions_weights_were_trained_on() -> None:
+    crop = MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
+    expected = (PIXELS / 255 - torch.tensor(crop.mean).reshape(3, 1, 1)) / torch.tensor(
+        crop.std
+    ).reshape(3, 1, 1)
+    assert_close(MobileNetV2Backbone(channels=2).normalise(PIXELS), expected)
+
+
+@pytest.mark.parametrize("tensorflow_padding", [True, False])
+def test_mobilenet_makes_one_cell_of_sixteen_pixels(tensorflow_padding: bool) -> None:
+    with torch.device("meta"):
+        backbone = MobileNetV2Backbone(channels=5, tensorflow_padding=tensorflow_padding)
+        assert backbone.eval()(torch.empty(2, 3, 288, 384)).shape == (2, 5, 18, 24)
+        assert backbone(torch.empty(1, 3, 32, 64)).shape == (1, 5, 2, 4)
+
+
+def mean_weights(module: nn.Module) -> None:
+    """Make every convolution a plain mean, so that the network is linear for small inputs."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def centre_seen(backbone: nn.Module, length: int, *, cell: int, stride: int) -> list[float]:
+    """Centre of mass, along x and along y, of the pixels that a cell depends on, less its distance
+    from cell 0.
+
+    A pixel's own centre lies half a pixel from its edge, as boxes are measured. The photos are
+    strips, long enough that the cell sees no end of them.
+    """
+    channels = next(iter(backbone.parameters())).shape[1]
+    centres = []
+    for height, width in ((32, length), (length, 32)):
+        photo = torch.full((1, channels, height, width), 1e-4, requires_grad=True)
+        features = backbone(photo)
+        along_y = height > width
+        (features[0, 0, cell, 0] if along_y else features[0, 0, 0, cell]).backward()
+        assert photo.grad is not None
+        weight = photo.grad.double().sum(dim=(0, 1, 3 if along_y else 2))  # (length,)
+        assert weight.min() == weight[0] == weight[-1] == 0
+        pixels = torch.arange(length, dtype=torch.float64) + 0.5
+        centres.append(float((weight * pixels).sum() / weight.sum()) - stride * cell)
+    return centres
+
+
+def test_the_first_cell_of_vgg16_is_centred_between_pixels_seven_and_eight() -> None:
+    with torch.device("meta"):
+        backbone = VGG16Backbone()
+    narrow = []  # the same geometry, one channel wide and without choosing a maximum
+    for layer in backbone.features:
+        if isinstance(layer, nn.Conv2d):
+            narrow.append(
+                nn.Conv2d(1, 1, layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
+            )
+        elif isinstance(layer, nn.MaxPool2d):
+            narrow.append(nn.AvgPool2d(layer.kernel_size, layer.stride, ceil_mode=layer.ceil_mode))
+    network = nn.Sequential(*narrow)
+    mean_weights(network)
+    centres = centre_seen(network, 320, cell=9, stride=backbone.stride)
+    assert centres == pytest.approx([backbone.centre] * 2, abs=1e-3)
+    assert backbone.centre == 8.0
+
+
+@pytest.mark.parametrize(("tensorflow_padding", "expected"), [(True, 15.5), (False, 0.5)])
+@pytest.mark.parametrize("path", ["fine", "middle"])
+def test_the_first_cell_of_mobilenet_is_centred_where_its_padding_puts_it(
+    tensorflow_padding: bool, expected: float, path: str
+) -> None:
+    backbone = MobileNetV2Backbone(channels=1, tensorflow_padding=tensorflow_padding).eval()
+    assert backbone.centre == expected
+    mean_weights(backbone)
+    for other in {"fine", "middle", "coarse"} - {path}:
+        nn.init.zeros_(backbone.get_submodule(other).weight)  # type: ignore[arg-type]
+    centres = centre_seen(backbone, 448, cell=13, stride=backbone.stride)
+    assert centres == pytest.approx([expected] * 2, abs=1e-3)
+
+
+def test_mobilenet_with_tensorflow_padding_is_torchvisions_network_padded_right_and_below() -> None:
+    torch.manual_seed(0)
+    own = MobileNetV2Backbone(channels=4, tensorflow_padding=True).eval()
+    reference = mobilenet_v2(weights=None).features[:-1].eval()
+    reference.load_state_dict(own.features.state_dict())
+
+    def pad(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (nn.functional.pad(inputs[0], (0, 1, 0, 1)),)
+
+    for layer in reference.modules():
+        if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            layer.padding = (0, 0)
+            layer.register_forward_pre_hook(pad)
+    seen: list[Tensor] = []
+    own.coarse.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    photos = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        own(photos)
+        assert_close(seen[0], reference(photos))
+
+
+def test_mobilenet_without_tensorflow_padding_is_torchvisions_network() -> None:
+    torch.manual_seed(0)
+    own = MobileNetV2Backbone(channels=4, tensorflow_padding=False).eval()
+    seen: list[Tensor] = []
+    own.coarse.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    photos = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        own(photos)
+        assert_close(seen[0], own.features(photos))
+
+
+def test_the_fused_map_sums_the_three_strides() -> None:
+    """Blocks 6, 13 and 17 are the last at strides 8, 16 and 32."""
+    torch.manual_seed(0)
+    own = MobileNetV2Backbone(channels=4, tensorflow_padding=False).eval()
+    shapes: dict[str, torch.Size] = {}
+    for name in ("fine", "middle", "coarse"):
+        own.get_submodule(name).register_forward_pre_hook(
+            lambda module, inputs, name=name: shapes.update({name: inputs[0].shape[1:]})
+        )
+    with torch.no_grad():
+        own(torch.zeros(1, 3, 64, 96))
+    assert shapes == {"fine": (32, 8, 12), "middle": (96, 4, 6), "coarse": (320, 2, 3)}
+    for index in (6, 13):  # a stride starts behind each of them
+        following = own.features[index + 1]
+        assert isinstance(following, InvertedResidual)
+        assert following.stride == 2
+
+
+def test_batch_normalisation_keeps_its_statistics_while_training() -> None:
+    torch.manual_seed(0)
+    backbone = MobileNetV2Backbone(channels=2).train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items() if "running" in k}
+    backbone(torch.randn(2, 3, 32, 32))
+    assert_close({k: v for k, v in backbone.state_dict().items() if "running" in k}, before)
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.weight.requires_grad for norm in norms)
+    assert backbone.training
+
+
+def test_freezing_stops_the_blocks_nearest_the_photo_from_learning() -> None:
+    backbone = MobileNetV2Backbone(channels=2)
+    backbone.freeze(3)
+    learning = [all(p.requires_grad for p in block.parameters()) for block in backbone.blocks()]
+    assert learning == [False] * 3 + [True] * 15
+    assert all(p.requires_grad for p in backbone.fine.parameters())
+
+
+def test_a_backbone_is_to_be_made_by_its_children() -> None:
+    backbone = Backbone()
+    with pytest.raises(NotImplementedError):
+        backbone.normalise(PIXELS)
+    with pytest.raises(NotImplementedError):
+        backbone.blocks()

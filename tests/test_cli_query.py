@@ -1,0 +1,358 @@
+"""`dcsearch query`, `history` and `show`: questions, past questions, and bad ones."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import Outcome, draw_photos, run
+
+from cli.render import write
+
+Query = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint_path: Path) -> Path:
+    """A folder with photos/0.jpg to 4.jpg and index.db."""
+    folder = tmp_path_factory.mktemp("asked")
+    photos = draw_photos(folder / "photos", 5)
+    run("index", photos, "--db", folder / "index.db", "--model", tiny_checkpoint_path)
+    return folder
+
+
+@pytest.fixture
+def program(folder: Path, tiny_checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> Query:
+    """The program, run in the folder."""
+    monkeypatch.chdir(folder)
+    given = {
+        "DCSEARCH_DB": str(folder / "index.db"),
+        "DCSEARCH_MODEL": str(tiny_checkpoint_path),
+    }
+
+    def ask(
+        *arguments: object, environment: dict[str, str] | None = None, **options: Any
+    ) -> Outcome:
+        return run(*arguments, environment=given | (environment or {}), **options)
+
+    return ask
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(outcome.stdout)
+    return found
+
+
+def test_a_query_is_a_table_of_photos_and_places(program: Query) -> None:
+    outcome = program("query", "a red dog", "--top", "3")
+    assert outcome.code == 0
+    assert outcome.stderr == ""
+    header, *rows = outcome.lines
+    assert header.split() == ["#", "photo", "score", "box", "caption"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    for row in rows:
+        assert re.match(r"\d+ +photos/\d\.jpg +-\d+\.\d\d( +\d+){4}  \S", row.strip())
+
+
+def test_all_formats_tell_of_the_same_photos(program: Query, folder: Path) -> None:
+    found = document(program("query", "a dog", "a red cup", "--json"))
+    paths = [result["path"] for result in found["results"]]
+    assert sorted(paths) == [str(folder / "photos" / f"{number}.jpg") for number in range(5)]
+    assert program("query", "a dog", "a red cup", "--format", "paths").lines == paths
+    lines = program("query", "a dog", "a red cup", "--format", "jsonl").lines
+    assert [json.loads(line) for line in lines] == found["results"]
+    rows = list(csv.DictReader(program("query", "a dog", "a red cup", "--format", "csv").lines))
+    assert [row["path"] for row in rows] == [path for path in paths for _ in range(2)]
+    assert [row["phrase"] for row in rows] == ["a dog", "a red cup"] * 5
+
+
+def test_the_json_of_a_query_has_the_documented_fields(program: Query) -> None:
+    found = document(program("query", "a dog", "a red cup", "--per-image", "2", "--json"))
+    assert list(found) == [
+        "schema_version", "query", "model", "index", "elapsed_ms", "unknown_words", "results",
+    ]  # fmt: skip
+    assert found["query"] == {"phrases": ["a dog", "a red cup"]}
+    assert found["model"]["name"] == "tiny"
+    assert found["index"]["photos"] == 5
+    for rank, result in enumerate(found["results"], start=1):
+        assert list(result) == ["rank", "path", "score", "width", "height", "regions"]
+        assert result["rank"] == rank
+        assert (result["width"], result["height"]) == (160, 120)
+        assert os.path.isabs(result["path"])
+        first = {region["phrase"]: region["score"] for region in reversed(result["regions"])}
+        assert result["score"] == pytest.approx(sum(first.values()) / 2, abs=1e-3)
+        for region in result["regions"]:
+            assert list(region) == [
+                "phrase", "box", "score", "log_likelihood", "objectness", "caption",
+            ]  # fmt: skip
+            x0, y0, x1, y1 = region["box"]
+            assert 0 <= x0 < x1 <= 160
+            assert 0 <= y0 < y1 <= 120
+            assert region["score"] <= region["log_likelihood"] <= 0
+            assert 0 < region["objectness"] < 1
+    assert len(found["results"][0]["regions"]) == 4
+
+
+def test_stdout_is_data_only(program: Query, tmp_path: Path) -> None:
+    outcome = program("query", "a zebra dog", "--json", "--save", tmp_path / "saved")
+    assert document(outcome)["unknown_words"] == [{"word": "zebra", "nearest": []}]
+    assert len(outcome.stderr.splitlines()) == 2
+
+
+def test_unknown_words_are_named_with_the_nearest_known_ones(program: Query) -> None:
+    outcome = program("query", "a doog", "a gren zebra cup")
+    assert outcome.code == 0
+    assert outcome.stderr == (
+        "dcsearch: the model does not know 'doog' and leaves it out; nearest known: dog\n"
+        "dcsearch: the model does not know 'gren' and leaves it out; nearest known: green\n"
+        "dcsearch: the model does not know 'zebra' and leaves it out\n"
+    )
+
+
+LONG = " ".join(["dog"] * 500)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "sentence"),
+    [
+        ("zebra giraffe", "the model knows no word of 'zebra giraffe'; try other words"),
+        (
+            "doog",
+            "the model knows no word of 'doog' (nearest known words: doog: dog); try other words",
+        ),
+        ("", "the phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
+        (" \t ", "the phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
+        ("?!", "the phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
+        (
+            LONG,
+            "the phrase has 500 words, more than 50; say it shorter or as several phrases",
+        ),
+        (
+            "a \0 dog",
+            r"the phrase 'a \x00 dog' holds characters that nobody can type; say it in "
+            "plain words",
+        ),
+        (
+            "a \x1b[31m dog",
+            r"the phrase 'a \x1b[31m dog' holds characters that nobody can type; say it in "
+            "plain words",
+        ),
+        (
+            "a dog \udce9",
+            r"the phrase 'a dog \udce9' holds characters that nobody can type; say it in "
+            "plain words",
+        ),
+    ],
+)
+def test_a_phrase_that_cannot_be_used_is_one_sentence(
+    program: Query, phrase: str, sentence: str
+) -> None:
+    assert program("query", phrase) == (2, b"", f"dcsearch: {sentence}\n")
+    assert program("query", "a dog", phrase).code == 2
+    assert program("detect", phrase, "photos/0.jpg") == (2, b"", f"dcsearch: {sentence}\n")
+
+
+def test_phrases_that_look_like_one_unquoted_phrase_are_pointed_out(program: Query) -> None:
+    outcome = program("query", "a", "red", "cup")
+    assert outcome.code == 0
+    assert outcome.stderr == (
+        "dcsearch: these are 3 phrases; to ask one, quote it: dcsearch query 'a red cup'\n"
+    )
+    assert program("query", "dog", "cat").stderr == ""
+
+
+def test_nothing_above_the_threshold_is_one_sentence_and_code_1(program: Query) -> None:
+    outcome = program("query", "a dog", "--min-score", "-0.5")
+    sentence = "dcsearch: no photo scores -0.5 or more for 'a dog'; lower --min-score\n"
+    assert outcome == (1, b"", sentence)
+
+
+def test_nothing_found_is_valid_json(program: Query) -> None:
+    outcome = program("query", "a dog", "--min-score", "-0.5", "--json")
+    assert outcome.code == 1
+    assert document(outcome)["results"] == []
+
+
+def test_min_score_keeps_the_better_photos(program: Query) -> None:
+    scores = [r["score"] for r in document(program("query", "a dog", "--json"))["results"]]
+    middle = (scores[1] + scores[2]) / 2
+    kept = document(program("query", "a dog", "--min-score", middle, "--json"))["results"]
+    assert [result["score"] for result in kept] == scores[:2]
+
+
+def test_a_path_pattern_limits_the_photos(program: Query, folder: Path) -> None:
+    outcome = program("query", "a dog", "--path", "[12].jpg", "--format", "paths")
+    assert sorted(outcome.lines) == [f"{folder}/photos/1.jpg", f"{folder}/photos/2.jpg"]
+    nothing = program("query", "a dog", "--path", "*/holiday/*")
+    assert nothing == (
+        1,
+        b"",
+        "dcsearch: no photo in the index has a path that matches '*/holiday/*'; "
+        "see: dcsearch status\n",
+    )
+
+
+def test_json_wins_over_the_environment_s_format(program: Query) -> None:
+    environment = {"DCSEARCH_FORMAT": "csv", "DCSEARCH_TOP": "1"}
+    outcome = program("query", "a dog", "--json", environment=environment)
+    assert len(document(outcome)["results"]) == 1
+    assert len(program("query", "a dog", environment=environment).lines) == 2
+
+
+def test_without_an_index_one_sentence_names_the_cure(program: Query, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.db"
+    for command in (["query", "a dog"], ["history"], ["history", "1"], ["show", "photos/0.jpg"]):
+        outcome = program(*command, "--db", missing)
+        sentence = f"dcsearch: no index at {missing}; make one with: dcsearch index PHOTOS\n"
+        assert outcome == (3, b"", sentence)
+    assert not missing.exists()
+
+
+def test_a_database_of_another_system_is_one_sentence(program: Query) -> None:
+    outcome = program("query", "a dog", "--db", "postgresql://localhost/photos")
+    assert outcome.code == 2
+    assert outcome.stderr == (
+        "dcsearch: an index is kept in SQLite, not in postgresql; name a file, or sqlite:///FILE\n"
+    )
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(
+    program: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    outcome = program("query", "a dog", "--device", "cuda")
+    assert outcome == (2, b"", "dcsearch: no CUDA device is available; use --device cpu\n")
+
+
+def test_a_terminal_sees_no_escape_sequence_of_ours_on_stdout_but_the_header(
+    program: Query,
+) -> None:
+    outcome = program("query", "a dog", terminal=True, environment={"NO_COLOR": "1"})
+    assert outcome.code == 0
+    assert not re.search(rb"\x1b\[3\dm", outcome.stdout)
+
+
+def test_the_history_lists_queries_newest_first(program: Query) -> None:
+    program("query", "a cat", "--top", "2")
+    program("query", "a dog", "a red cup", "--min-score", "-0.5")
+    listed = document(program("history", "--json", "--limit", "2"))
+    assert listed["schema_version"] == 1
+    newest, before = listed["queries"]
+    assert newest["query"] == before["query"] + 1
+    assert (newest["phrases"], newest["results"]) == (["a dog", "a red cup"], 0)
+    assert newest["best"] is None
+    assert (before["phrases"], before["results"]) == (["a cat"], 2)
+    assert before["best"]["path"].endswith(".jpg")
+    assert datetime.fromisoformat(before["asked_at"]).tzinfo is not None
+    lines = program("history", "--limit", "2").lines
+    assert lines[0].split()[:2] == ["query", "asked"]
+    assert "a dog | a red cup" in lines[1]
+
+
+def test_a_past_answer_is_shown_as_it_was_in_every_format(program: Query, tmp_path: Path) -> None:
+    asked = {
+        format: program("query", "a woman", "a disc", "--format", format).stdout
+        for format in ("json", "jsonl", "csv", "paths", "table")
+    }
+    number = document(program("history", "--json", "--limit", "1"))["queries"][0]["query"]
+    for offset, format in enumerate(reversed(asked)):
+        shown = program("history", number - offset, "--format", format)
+        assert shown.code == 0
+        assert shown.stdout == asked[format]
+        assert re.fullmatch(
+            r"'a woman' and 'a disc', asked \d{4}-\d\d-\d\d \d\d:\d\d\n", shown.stderr
+        )
+    sheet = tmp_path / "sheet.png"
+    assert program("history", number, "--sheet", sheet, "--save", tmp_path / "saved").code == 0
+    assert sheet.exists()
+    assert len(list((tmp_path / "saved").iterdir())) == 5
+
+
+def test_a_past_answer_without_photos_says_so(program: Query) -> None:
+    program("query", "a dog", "--min-score", "-0.5")
+    number = document(program("history", "--json", "--limit", "1"))["queries"][0]["query"]
+    outcome = program("history", number)
+    assert outcome.code == 1
+    assert outcome.stdout == b""
+    assert outcome.stderr.splitlines()[-1] == "dcsearch: that query found nothing"
+
+
+def test_a_query_that_was_never_asked_is_one_sentence(program: Query) -> None:
+    sentence = "dcsearch: there is no query 987654 in the history; list it with: dcsearch history\n"
+    assert program("history", "987654") == (2, b"", sentence)
+
+
+@pytest.mark.parametrize(
+    "option", [["--format", "paths"], ["-0"], ["--save", "x"], ["--sheet", "x.png"]]
+)
+def test_the_list_of_queries_has_no_photos_to_write(program: Query, option: list[str]) -> None:
+    sentence = "dcsearch: the list has no photos; name a query in it, as in: dcsearch history 1\n"
+    assert program("history", *option) == (2, b"", sentence)
+
+
+def test_an_empty_history_is_one_sentence(
+    program: Query, tmp_path: Path, tiny_checkpoint_path: Path
+) -> None:
+    database = tmp_path / "new.db"
+    program("index", "photos/0.jpg", "--db", database)
+    outcome = program("history", "--db", database)
+    sentence = "dcsearch: nothing was asked yet; ask with: dcsearch query 'a dog'\n"
+    assert outcome == (1, b"", sentence)
+
+
+def test_show_lists_the_regions_of_a_photo(program: Query, folder: Path) -> None:
+    outcome = program("show", "photos/0.jpg", "--json", "--top", "3")
+    photo = document(outcome)["photo"]
+    assert photo["path"] == str(folder / "photos" / "0.jpg")
+    assert (photo["state"], photo["width"], photo["height"]) == ("done", 160, 120)
+    assert [region["rank"] for region in photo["regions"]] == [1, 2, 3]
+    objectness = [region["objectness"] for region in photo["regions"]]
+    assert objectness == sorted(objectness, reverse=True)
+    assert re.fullmatch(r"photos/0\.jpg, done, 160 x 120, \d+ regions\n", outcome.stderr)
+    assert len(program("show", "photos/0.jpg").lines) == 11
+
+
+def test_show_draws_the_regions(program: Query, tmp_path: Path) -> None:
+    outcome = program("show", "photos/0.jpg", "--save", tmp_path)
+    assert outcome.code == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["01_0.jpg"]
+
+
+def test_a_photo_outside_the_index_is_one_sentence(program: Query, folder: Path) -> None:
+    sentence = (
+        f"dcsearch: photos/9.jpg is not in the index {folder}/index.db; add it with: "
+        "dcsearch index PHOTO\n"
+    )
+    assert program("show", "photos/9.jpg") == (2, b"", sentence)
+
+
+def test_the_answer_comes_before_a_problem_with_the_pictures(
+    program: Query, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cli.album._write", fail)
+    outcome = program("query", "a dog", "--format", "paths", "--save", tmp_path / "full")
+    assert outcome.code == 2
+    assert len(outcome.lines) == 5
+    assert outcome.stderr == (
+        f"dcsearch: cannot write to {tmp_path}/full: no space left on device; choose another "
+        "place for --save\n"
+    )
+
+
+def test_a_pipe_that_closes_in_the_middle_is_silent(
+    program: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*arguments: Any, **options: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert write is not closed
+    monkeypatch.setattr("cli.render.write_results", closed)
+    assert program("query", "a dog", "--json") == (0, b"", "")

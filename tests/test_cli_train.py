@@ -1,0 +1,182 @@
+"""`dcsearch train`: options reach the training loop, and it ends well however it ends."""
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import run
+
+from dcsearch.model.fcln import FCLNConfig
+from dcsearch.training.loop import TrainingOptions, TrainingProgress
+
+Train = Callable[..., Path]
+
+
+class Trained:
+    """A stand-in for the training loop: remembers what it was given."""
+
+    def __init__(self, end: BaseException | None = None) -> None:
+        self.end = end
+        self.given: dict[str, Any] = {}
+
+    def __call__(
+        self,
+        data: Path,
+        output: Path,
+        options: TrainingOptions,
+        *,
+        resume: bool,
+        on_progress: Callable[[TrainingProgress], None],
+    ) -> Path:
+        self.given = {"data": data, "output": output, "options": options, "resume": resume}
+        for step, validation in ((10, None), (20, {"localization": 0.5})):
+            on_progress(
+                TrainingProgress(
+                    step=step,
+                    steps=20,
+                    epoch=step / 10,
+                    loss=3.14159,
+                    seconds_per_step=0.5,
+                    seconds_left=4000.0,
+                    validation=validation,
+                )
+            )
+        if isinstance(self.end, KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        if self.end is not None:
+            raise self.end
+        return output / "model.safetensors"
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    stand_in = Trained()
+    monkeypatch.setattr("dcsearch.training.loop.train", stand_in)
+    return stand_in
+
+
+def test_without_options_the_defaults_are_those_of_the_loop(trained: Trained) -> None:
+    outcome = run("train", "data", "--output", "runs/mine")
+    assert outcome.code == 0
+    assert outcome.stdout == b""
+    assert trained.given == {
+        "data": Path("data"),
+        "output": Path("runs/mine"),
+        "options": TrainingOptions(),
+        "resume": False,
+    }
+
+
+def test_every_option_reaches_the_loop(trained: Trained) -> None:
+    run(
+        *("train", "data", "-o", "run", "--network", "paper", "--backbone-weights", "w.st"),
+        *("--freeze", "3", "--steps", "20", "--batch-size", "4", "--learning-rate", "0.01"),
+        *("--backbone-rate", "0.001", "--weight-decay", "0.5", "--warm-up", "7", "--float32"),
+        *("--validate-every", "5", "--checkpoint-minutes", "1.5", "--workers", "0"),
+        *("--seed", "11", "--name", "mine", "--device", "cpu", "--resume"),
+    )
+    assert trained.given["options"] == dataclasses.replace(
+        TrainingOptions(),
+        config=FCLNConfig.paper(),
+        backbone_weights=Path("w.st"),
+        backbone_blocks_frozen=3,
+        steps=20,
+        batch_size=4,
+        learning_rate=0.01,
+        backbone_learning_rate=0.001,
+        weight_decay=0.5,
+        warm_up=7,
+        bfloat16=False,
+        validate_every=5,
+        checkpoint_minutes=1.5,
+        workers=0,
+        seed=11,
+        name="mine",
+        device="cpu",
+    )
+    assert trained.given["resume"] is True
+
+
+def test_without_a_terminal_progress_is_lines(trained: Trained) -> None:
+    outcome = run("train", "my data", "--output", "run", "--steps", "20")
+    first, *lines = outcome.stderr.splitlines()
+    assert first.startswith("the small network, 20 steps of 16 photos, learning rate ")
+    assert first.endswith(", into run")
+    assert lines == [
+        "step 10 of 20  epoch 1.0  loss 3.142  0.50 s/step  1:07 h left",
+        "step 20 of 20  epoch 2.0  loss 3.142  0.50 s/step  1:07 h left  localization 0.500",
+        "trained; measure it with: dcsearch evaluate retrieval 'my data' --model "
+        "run/model.safetensors",
+    ]
+
+
+def test_at_a_terminal_progress_is_a_bar(trained: Trained) -> None:
+    outcome = run("train", "data", "--output", "run", "--steps", "20", terminal=True)
+    assert "20/20" in outcome.stderr
+    assert "step 10 of 20" not in outcome.stderr
+    assert "step 20 of 20" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("saved", "sentence"),
+    [
+        (True, "interrupted; the run is saved, go on with the same command and --resume"),
+        (False, "interrupted before the first step; start again with the same command"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(
+    trained: Trained, tmp_path: Path, saved: bool, sentence: str
+) -> None:
+    trained.end = KeyboardInterrupt()
+    if saved:
+        (tmp_path / "state.pt").touch()
+    outcome = run("train", "data", "--output", tmp_path)
+    assert outcome.code == 130
+    assert outcome.stderr.splitlines()[-1] == f"dcsearch: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            FloatingPointError("the loss became nan at step 12"),
+            "the loss became nan at step 12; start anew in another folder with a smaller "
+            "--learning-rate",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            "the run in run cannot go on: no space left on device; mend that, and go on with the "
+            "same command and --resume",
+        ),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence(
+    trained: Trained, error: Exception, sentence: str
+) -> None:
+    trained.end = error
+    outcome = run("train", "data", "--output", "run")
+    assert outcome.code == 2
+    assert outcome.stderr.splitlines()[-1] == f"dcsearch: {sentence}"
+
+
+def test_data_that_are_not_there_are_one_sentence(tmp_path: Path) -> None:
+    outcome = run("train", tmp_path / "none", "--output", tmp_path / "run")
+    assert outcome.code == 2
+    assert outcome.stderr.splitlines()[1:] == [
+        f"dcsearch: no such file: {tmp_path}/none; it should hold one JSON object a photo"
+    ]
+
+
+def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(
+        '{"image": "a.jpg", "width": 9, "height": 9, '
+        '"regions": [{"box": [1, 1, 5, 5], "phrases": ["a dog"]}]}\n'
+    )
+    outcome = run("train", tmp_path, "--output", tmp_path / "run", "--resume")
+    assert outcome.code == 2
+    assert outcome.stderr.splitlines()[1:] == [
+        f"dcsearch: no training run in {tmp_path}/run to resume; start it without --resume"
+    ]

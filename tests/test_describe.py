@@ -1,0 +1,224 @@
+"""Describer: regions in the photo's own pixels, one photo like many, and captions or none."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image, ImageDraw
+
+from dcsearch.describe import Describer, Description, PreparedPhoto
+from dcsearch.errors import UsageError
+from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.vocabulary import UNKNOWN
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Coloured discs on a background, different for every seed."""
+    chance = np.random.default_rng(seed)
+    image = Image.new("RGB", (width, height), tuple(map(int, chance.integers(0, 256, 3))))
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y = int(chance.integers(0, width)), int(chance.integers(0, height))
+        radius = 2 + int(chance.integers(0, max(1, min(width, height) // 3)))
+        colour = tuple(map(int, chance.integers(0, 256, 3)))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return image
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Checkpoint) -> Checkpoint:
+    """The tiny network on photos large enough to keep their proportions."""
+    config = dataclasses.replace(tiny_checkpoint.config, photo_side=192)
+    return dataclasses.replace(tiny_checkpoint, config=config)
+
+
+@pytest.fixture
+def describer(checkpoint: Checkpoint) -> Describer:
+    return Describer(checkpoint, device="cpu", regions=12)
+
+
+def assert_alike(one: Description, other: Description) -> None:
+    assert (one.width, one.height) == (other.width, other.height)
+    assert one.captions == other.captions
+    assert_allclose(one.boxes, other.boxes, rtol=1e-4, atol=1e-2)
+    assert_allclose(one.objectness, other.objectness, rtol=1e-4, atol=1e-5)
+    assert_allclose(one.codes, other.codes, rtol=1e-2, atol=1e-2)
+
+
+SHAPES = [(400, 300), (300, 400), (200, 150), (50, 50), (700, 200), (400, 300)]
+
+
+def test_photos_together_are_photos_one_at_a_time_in_their_order(describer: Describer) -> None:
+    prepared = [
+        describer.prepare(photo(*shape, seed=seed)) for seed, shape in enumerate(SHAPES)
+    ]
+    assert len({p.pixels.shape for p in prepared}) > 2  # several batches
+    together = describer.describe(prepared)
+    assert len(together) == len(prepared)
+    for one, many in zip(prepared, together, strict=True):
+        (alone,) = describer.describe([one])
+        assert_alike(alone, many)
+    assert len({d.captions for d in together}) > 1  # the network tells photos apart
+
+
+def test_a_description_holds_what_it_promises(describer: Describer) -> None:
+    for seed, (width, height) in enumerate(SHAPES):
+        (found,) = describer.describe([describer.prepare(photo(width, height, seed))])
+        count = len(found.boxes)
+        assert 0 < count <= 12
+        assert (found.width, found.height) == (width, height)
+        assert found.boxes.shape == (count, 4)
+        assert found.boxes.dtype == found.objectness.dtype == np.float32
+        assert (found.boxes >= 0).all()
+        assert (found.boxes[:, 0::2] <= width).all()
+        assert (found.boxes[:, 1::2] <= height).all()
+        assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
+        assert (found.objectness > 0).all()
+        assert (found.objectness < 1).all()
+        assert (np.diff(found.objectness) <= 0).all()
+        assert found.codes.shape == (count, describer.code_size)
+        assert found.codes.dtype == np.float16
+        assert len(found.captions) == count
+        words = {word for caption in found.captions for word in caption.split()}
+        assert words <= set(WORDS) - {UNKNOWN}
+
+
+def test_no_photos_have_no_descriptions(describer: Describer) -> None:
+    assert describer.describe([]) == []
+
+
+def test_boxes_are_in_the_pixels_of_the_photo_and_not_of_the_network(describer: Describer) -> None:
+    small = photo(192, 128)  # as the network sees it
+    large = small.resize((1920, 1280), Image.Resampling.NEAREST)
+    prepared = describer.prepare(small)
+    (near,) = describer.describe([prepared])
+    (far,) = describer.describe(
+        [PreparedPhoto(pixels=prepared.pixels, width=1920, height=1280)]
+    )
+    assert_allclose(far.boxes, near.boxes * 10, rtol=1e-5)
+    assert far.captions == near.captions
+    assert describer.prepare(large).pixels.shape == prepared.pixels.shape
+
+
+def test_a_squashed_file_is_restored_to_its_frame(describer: Describer) -> None:
+    squashed = photo(224, 224)
+    prepared = describer.prepare(squashed, frame=(500, 333))
+    assert prepared.pixels.shape == (3, 128, 192)
+    assert (prepared.width, prepared.height) == (500, 333)
+    (found,) = describer.describe([prepared])
+    assert found.boxes[:, 2].max() > 224  # boxes live in the frame
+    assert (found.boxes[:, 2] <= 500).all()
+    assert (found.boxes[:, 3] <= 333).all()
+
+
+def test_pixels_of_a_prepared_photo_are_red_green_and_blue_planes(describer: Describer) -> None:
+    image = Image.new("RGB", (192, 128), (10, 20, 30))
+    image.paste((200, 100, 50), (0, 0, 96, 128))  # the left half
+    pixels = describer.prepare(image).pixels
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, 128, 192)
+    assert pixels[:, 64, 10].tolist() == [200, 100, 50]
+    assert pixels[:, 64, 180].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_a_photo_of_another_mode_is_seen_in_colour(mode: str, describer: Describer) -> None:
+    assert describer.prepare(photo(192, 128).convert(mode)).pixels.shape == (3, 128, 192)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (31, 33)])
+def test_strange_photos_are_described(size: tuple[int, int], describer: Describer) -> None:
+    (found,) = describer.describe([describer.prepare(photo(*size))])
+    assert (found.width, found.height) == size
+    assert len(found.boxes) > 0
+    assert (found.boxes <= np.array(size * 2)).all()
+
+
+def test_the_draft_of_a_photo_is_what_the_network_sees(describer: Describer) -> None:
+    assert describer.draft_size(4000, 2700) == (192, 128)
+    prepared = describer.prepare(photo(400, 300))
+    assert prepared.pixels.shape[1:] == describer.draft_size(400, 300)[::-1]
+
+
+def test_threads_prepare_the_same_pixels(describer: Describer) -> None:
+    images = [photo(300 + seed, 200, seed) for seed in range(12)]
+    with ThreadPoolExecutor(4) as threads:
+        prepared = list(threads.map(describer.prepare, images))
+    for image, ready in zip(images, prepared, strict=True):
+        assert torch.equal(ready.pixels, describer.prepare(image).pixels)
+
+
+def test_fewer_regions_are_the_best_of_more(checkpoint: Checkpoint) -> None:
+    prepared = [Describer(checkpoint).prepare(photo(400, 300))]
+    (many,) = Describer(checkpoint, regions=10).describe(prepared)
+    (few,) = Describer(checkpoint, regions=3).describe(prepared)
+    assert len(few.boxes) == 3
+    assert_array_equal(few.boxes, many.boxes[:3])
+    assert few.captions == many.captions[:3]
+
+
+def test_without_captions_nothing_is_decoded_and_all_else_is_the_same(
+    describer: Describer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = [describer.prepare(photo(*shape)) for shape in SHAPES[:2]]
+    spoken = describer.describe(prepared)
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(describer.checkpoint.model.language, "describe", refuse)
+    for quiet, own in zip(describer.describe(prepared, captions=False), spoken, strict=True):
+        assert quiet.captions == ("",) * len(own.captions)
+        assert_array_equal(quiet.boxes, own.boxes)
+        assert_array_equal(quiet.codes, own.codes)
+
+
+def test_each_photo_gets_its_own_captions(describer: Describer) -> None:
+    """Regions of photos in one batch are decoded together, whatever their numbers."""
+    prepared = [describer.prepare(photo(400, 300, seed)) for seed in range(4)]
+    decode = describer.checkpoint.vocabulary.decode
+    model = describer.checkpoint.model
+    for found in describer.describe(prepared):
+        codes = torch.from_numpy(found.codes).float()
+        tokens = model.language.describe(codes, most=model.config.longest_caption, never=(0,))
+        same = [
+            decode(own) == caption for own, caption in zip(tokens, found.captions, strict=True)
+        ]
+        assert np.mean(same) > 0.8  # codes are stored as halves, which may turn a close choice
+
+
+def test_a_described_photo_leaves_no_graph_and_no_shared_memory(describer: Describer) -> None:
+    (found,) = describer.describe([describer.prepare(photo(192, 128))])
+    before = found.boxes.copy()
+    describer.describe([describer.prepare(photo(192, 128, seed=9))])
+    assert_array_equal(found.boxes, before)
+
+
+def test_at_least_one_region_must_be_wanted(checkpoint: Checkpoint) -> None:
+    with pytest.raises(ValueError, match="regions must be at least 1, got 0"):
+        Describer(checkpoint, regions=0)
+
+
+def test_an_unknown_device_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(UsageError, match="no device 'tpu'; choose auto, cpu or cuda"):
+        Describer(checkpoint, device="tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_that_is_not_there_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(UsageError, match="no CUDA device is available; use --device cpu"):
+        Describer(checkpoint, device="cuda")
+    assert Describer(checkpoint, device="auto").device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_sees_what_a_cpu_sees(checkpoint: Checkpoint) -> None:
+    prepared = [Describer(checkpoint, device="cpu").prepare(photo(400, 300))]
+    (slow,) = Describer(checkpoint, device="cpu").describe(prepared)
+    (fast,) = Describer(checkpoint, device="cuda").describe(prepared)
+    assert_allclose(fast.boxes[:3], slow.boxes[:3], rtol=1e-2, atol=1.0)
+    assert_allclose(fast.objectness[:3], slow.objectness[:3], rtol=1e-2, atol=1e-2)

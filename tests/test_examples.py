@@ -1,0 +1,216 @@
+"""Every example and benchmark runs; the demo does so with a stand-in for `dcsearch`."""
+
+import json
+import os
+import runpy
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A drawn photo, alone in a folder."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    picture = Image.new("RGB", (96, 64), "skyblue")
+    ImageDraw.Draw(picture).ellipse((20, 10, 70, 55), fill="orange")
+    picture.save(folder / "ball.png")
+    return folder / "ball.png"
+
+
+def run(
+    example: str | Path,
+    *arguments: object,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """What an example prints when it is called with these arguments."""
+    path = EXAMPLES / example  # an absolute path stays what it is
+    monkeypatch.setattr("sys.argv", [str(path), *map(str, arguments)])
+    runpy.run_path(str(path), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def a_word_of(checkpoint: Path) -> str:
+    from dcsearch.model.checkpoint import load_checkpoint
+
+    return load_checkpoint(checkpoint).vocabulary.words[1]
+
+
+def test_describe_a_photo(
+    photo: Path,
+    tiny_checkpoint_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = run(
+        "describe_a_photo.py", photo, tiny_checkpoint_path, monkeypatch=monkeypatch, capsys=capsys
+    )
+    assert 1 <= len(printed.splitlines()) <= 20
+
+
+def test_score_a_phrase_lists_the_likeliest_region_first(
+    photo: Path,
+    tiny_checkpoint_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = run(
+        "score_a_phrase.py",
+        photo,
+        a_word_of(tiny_checkpoint_path),
+        tiny_checkpoint_path,
+        monkeypatch=monkeypatch,
+        capsys=capsys,
+    )
+    likelihoods = [float(line.split()[0]) for line in printed.splitlines()]
+    assert likelihoods
+    assert likelihoods == sorted(likelihoods, reverse=True)
+    assert likelihoods[0] <= 0
+
+
+def test_index_and_query_finds_the_photo_and_a_second_run_leaves_it_alone(
+    photo: Path,
+    tiny_checkpoint_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = (photo.parent, a_word_of(tiny_checkpoint_path), tiny_checkpoint_path)
+    first = run("index_and_query.py", *arguments, monkeypatch=monkeypatch, capsys=capsys)
+    second = run("index_and_query.py", *arguments, monkeypatch=monkeypatch, capsys=capsys)
+    assert first.splitlines()[0] == "1 photos indexed, 0 unchanged"
+    assert first.splitlines()[1].startswith("1. ball.png at (")
+    assert second.splitlines()[0] == "0 photos indexed, 1 unchanged"
+    assert second.splitlines()[1:] == first.splitlines()[1:]
+
+
+def test_the_demos_photos_are_real_and_a_second_run_leaves_them_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo"
+    printed = run("demo_photos.py", folder, monkeypatch=monkeypatch, capsys=capsys)
+    paths = sorted(folder.iterdir())
+    assert len(paths) == len(printed.splitlines()) == 12
+    for path in paths:
+        with Image.open(path) as picture:
+            assert picture.format == ("PNG" if path.suffix == ".png" else "JPEG")
+            assert min(picture.size) >= 300
+    before = [path.stat().st_mtime_ns for path in paths]
+    run("demo_photos.py", folder, monkeypatch=monkeypatch, capsys=capsys)
+    assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "compared"),
+    [
+        ("indexing.py", ("--photos", "3"), {"index", "one at a time", "open"}),
+        (
+            "querying.py",
+            ("--photos", "4", "--top", "2", "--phrase", "a red dog"),
+            {"a red dog: search", "a red dog: plain loop"},
+        ),
+        ("rescan.py", ("--photos", "7", "--in-process-only"), {"again", "hash"}),
+    ],
+)
+def test_a_benchmark_compares_with_its_baseline_and_writes_json(
+    benchmark: str,
+    arguments: tuple[str, ...],
+    compared: set[str],
+    tiny_checkpoint_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = ROOT / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    output = tmp_path / "results" / "figures.json"
+    printed = run(
+        folder / benchmark,
+        *arguments,
+        *("--model", tiny_checkpoint_path, "--repeats", 2, "--output", output),
+        monkeypatch=monkeypatch,
+        capsys=capsys,
+    )
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert set(content["seconds"]) == compared
+    assert all(len(seconds) == 2 for seconds in content["seconds"].values())
+    assert content["machine"]["threads"] >= 1
+    assert " / " in printed
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Path:
+    """A folder with a `dcsearch` that writes down how it was called.
+
+    It exits with the first word of `index-exit` or `query-exit` beside it, 0 without them.
+    """
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "dcsearch"
+    script.write_text(
+        "#!/bin/sh\n"
+        f"for word; do printf '%s|' \"$word\"; done >> {folder}/calls\n"
+        f"echo >> {folder}/calls\n"
+        f'exit "$(cat {folder}/$1-exit 2>/dev/null || echo 0)"\n'
+    )
+    script.chmod(0o755)
+    return folder
+
+
+def run_demo(listener: Path, **variables: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    ran = subprocess.run(
+        ["/bin/sh", EXAMPLES / "demo.sh"],
+        cwd=listener.parent,
+        env={"PATH": f"{listener}:{os.environ['PATH']}", "HOME": "/home/someone", **variables},
+        capture_output=True,
+        text=True,
+    )
+    calls = listener / "calls"
+    return ran, calls.read_text() if calls.exists() else ""
+
+
+def test_the_demo_on_photos_of_ones_own_indexes_them_asks_and_says_where_to_look(
+    listener: Path,
+) -> None:
+    ran, calls = run_demo(listener, PHOTOS="~/My Pictures", QUERY="it's a dog")
+    assert ran.returncode == 0
+    assert calls.splitlines() == [
+        "index|/home/someone/My Pictures|--db|demo/your-photos.db|",
+        "query|it's a dog|--db|demo/your-photos.db|--top|3|"
+        "--save|demo/answers/it-s-a-dog|--sheet|demo/answers/it-s-a-dog.png|",
+    ]
+    assert "Look at:\n  demo/answers/it-s-a-dog.png" in ran.stdout
+    assert f'{listener}/dcsearch query "a red flower" --db demo/your-photos.db' in ran.stdout
+
+
+def test_the_demo_asks_three_phrases_and_goes_on_when_some_photos_cannot_be_read(
+    listener: Path,
+) -> None:
+    (listener / "index-exit").write_text("5")
+    ran, calls = run_demo(listener, PHOTOS="photos")
+    assert ran.returncode == 0
+    assert [line.split("|")[0] for line in calls.splitlines()] == ["index"] + ["query"] * 3
+
+
+def test_the_demo_stops_where_indexing_fails(listener: Path) -> None:
+    (listener / "index-exit").write_text("2")
+    ran, calls = run_demo(listener, PHOTOS="photos")
+    assert ran.returncode == 2
+    assert len(calls.splitlines()) == 1
+
+
+def test_the_demo_says_when_nothing_was_found(listener: Path) -> None:
+    (listener / "query-exit").write_text("1")
+    ran, _ = run_demo(listener, PHOTOS="photos")
+    assert ran.returncode == 1
+    assert ran.stdout.endswith(
+        'Nothing was found; ask something else with: make demo QUERY="a dog"\n'
+    )

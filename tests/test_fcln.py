@@ -1,0 +1,465 @@
+"""FCLN: the paper's numbers, regions of photos, and losses whose gradient goes where it should."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+from conftest import WORDS, tiny_config, tiny_model
+from torch import Tensor
+from torch.testing import assert_close
+from torchvision.ops import box_iou, nms
+
+from dcsearch.model.fcln import (
+    FCLN,
+    FCLNConfig,
+    PhraseTarget,
+    Regions,
+    Target,
+    caption_tokens,
+)
+from dcsearch.model.losses import Losses
+
+
+def paper_network(words: int = 10_497) -> FCLN:
+    """The paper's network without memory for its weights."""
+    with torch.device("meta"):
+        return FCLN(FCLNConfig.paper(), words=words)
+
+
+def parameters(*modules: torch.nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def photos(count: int, *, seed: int = 0, height: int = 96, width: int = 128) -> Tensor:
+    """Photos of large coloured blocks (count, 3, height, width), uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, 3, height // 16, width // 16)
+    blocks = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return blocks.repeat_interleave(16, dim=2).repeat_interleave(16, dim=3)
+
+
+def phrase(*tokens: int) -> PhraseTarget:
+    return PhraseTarget(list(tokens), frozenset(tokens))
+
+
+TARGET = Target(
+    torch.tensor([[10.0, 10.0, 60.0, 60.0], [50.0, 20.0, 120.0, 90.0]]),
+    [[phrase(1, 3, 6), phrase(2, 6)], [phrase(1, 7)]],
+)
+NOTHING = Target(torch.zeros(0, 4), [])
+SILENT = Target(torch.tensor([[10.0, 10.0, 60.0, 60.0]]), [[]])
+
+
+def configured(**changes: Any) -> FCLN:
+    """The tiny network with a changed config and the same weights."""
+    model = tiny_model()
+    model.config = dataclasses.replace(model.config, **changes)
+    return model
+
+
+def losses_of(model: FCLN, targets: list[Target], *, seed: int = 0) -> Losses:
+    """Losses with seeded draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model.losses(photos(len(targets)), targets)
+
+
+# the config
+
+
+@pytest.mark.parametrize("config", [FCLNConfig.paper(), FCLNConfig.small(), tiny_config()])
+def test_a_config_survives_json(config: FCLNConfig) -> None:
+    assert FCLNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_config_with_a_field_too_many_or_too_few_is_refused() -> None:
+    values = FCLNConfig.small().to_json()
+    with pytest.raises(TypeError, match="colour"):
+        FCLNConfig.from_json({**values, "colour": "blue"})
+    del values["grid"]
+    with pytest.raises(TypeError, match="grid"):
+        FCLNConfig.from_json(values)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        FCLNConfig.small().grid = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("config", "photo", "size"),
+    [
+        (FCLNConfig.paper(), (720, 540), (720, 540)),
+        (FCLNConfig.paper(), (1440, 1080), (720, 540)),
+        (FCLNConfig.paper(), (300, 600), (360, 720)),  # small photos are enlarged
+        (FCLNConfig.small(), (640, 480), (384, 288)),
+        (FCLNConfig.small(), (480, 640), (288, 384)),
+        (FCLNConfig.small(), (500, 333), (384, 256)),
+        (FCLNConfig.small(), (1, 1), (384, 384)),
+        (FCLNConfig.small(), (10_000, 20), (384, 128)),  # not thinner than four multiples
+        (FCLNConfig.small(), (20, 10_000), (128, 384)),
+        (FCLNConfig.paper(), (10_000, 20), (720, 16)),
+    ],
+)
+def test_the_size_at_which_the_network_sees_a_photo(
+    config: FCLNConfig, photo: tuple[int, int], size: tuple[int, int]
+) -> None:
+    assert config.photo_size(*photo) == size
+
+
+# the paper's network
+
+
+def test_the_papers_network_has_the_papers_parameters() -> None:
+    model = paper_network()
+    assert parameters(model.backbone) == 14_714_688 == 260_160 + 14_454_528
+    fc6, fc7 = model.recognition.fc6, model.recognition.fc7
+    assert (fc6.in_features, fc6.out_features) == (7 * 7 * 512, 4096)
+    assert (fc7.in_features, fc7.out_features) == (4096, 4096)
+    assert parameters(fc6, fc7) == (25_088 * 4096 + 4096) + (4096 * 4096 + 4096) == 119_545_856
+    # A 3 x 3 convolution with 256 filters, then 5 k = 60 outputs: a score and four offsets.
+    localization = (512 * 9 * 256 + 256) + (256 * 60 + 60)
+    assert parameters(model.localization) == localization
+    assert parameters(model.recognition.objectness, model.recognition.offsets) == 5 * 4096 + 5
+    language = (
+        (4096 * 512 + 512)  # encoder
+        + 10_498 * 512  # words, and START
+        + (1024 * 2048 + 2048)  # LSTM
+        + (512 * 10_498 + 10_498)  # words, and END
+    )
+    assert parameters(model.language) == language
+    # The reference code has 150,437,263: it scores anchors with two numbers instead of one
+    # (12 x 257 more) and embeds a padding word (512 more), and is otherwise the same.
+    assert parameters(model) == 150_437_263 - 12 * 257 - 512
+
+
+def test_a_word_more_costs_its_embedding_and_its_output() -> None:
+    assert parameters(paper_network(101)) - parameters(paper_network(100)) == 512 + 513
+
+
+def test_the_papers_network_makes_12_anchors_a_cell_of_720_by_540() -> None:
+    model = paper_network()
+    features = model.backbone(torch.empty(1, 3, 540, 720, device="meta"))
+    assert features.shape == (1, 512, 34, 45)
+    with torch.device("cpu"):
+        candidates = model.localization.to_empty(device="cpu")(torch.zeros(1, 512, 34, 45))
+    assert len(candidates.anchors) == 12 * 45 * 34 == 18_360
+    assert candidates.anchors[0].tolist() == [8 - 22.5, 8 - 45, 8 + 22.5, 8 + 45]
+
+
+def test_the_papers_config_holds_the_papers_numbers() -> None:
+    paper = FCLNConfig.paper()
+    assert (paper.grid, paper.proposal_hidden, paper.proposals) == (7, 256, 300)
+    assert (paper.code_size, paper.encoded_size, paper.language_hidden) == (4096, 512, 512)
+    assert (paper.sampled_boxes, paper.positive_overlap, paper.negative_overlap) == (256, 0.7, 0.3)
+    assert paper.recognised_boxes == 0  # the mini-batch itself
+    assert not paper.match_anchors
+    assert paper.proposals_considered == paper.described_regions == 0  # all of them
+    assert not paper.annotated_boxes
+    assert paper.recognition_dropout == 0.5
+
+
+def test_the_papers_loss_weighs_captions_one_the_other_four_a_tenth_and_ours_nothing() -> None:
+    assert loss_weights(paper_network()) == {
+        "proposal_objectness": 0.1,
+        "proposal_box": 0.1,
+        "objectness": 0.1,
+        "box": 0.1,
+        "caption": 1.0,
+        "discrimination": 0.0,
+        "word": 0.0,
+    }
+
+
+def test_the_total_weighs_each_term_by_its_own_weight() -> None:
+    weights = {name: 2.0**power for power, name in enumerate(Losses._fields)}
+    model = configured(**{f"{name}_weight": weight for name, weight in weights.items()})
+    assert loss_weights(model) == weights
+
+
+def loss_weights(model: FCLN) -> dict[str, float]:
+    """What one unit of each loss adds to the total."""
+    weights = {}
+    for name in Losses._fields:
+        unit = {other: torch.tensor(float(other == name)) for other in Losses._fields}
+        weights[name] = round(model.total(Losses(**unit)).item(), 6)
+    return weights
+
+
+# regions
+
+
+def test_regions_are_inside_the_photo_best_first_and_apart() -> None:
+    model = tiny_model()
+    seen = model(photos(3))
+    assert len(seen) == 3
+    for regions in seen:
+        assert 1 < len(regions.boxes) <= model.config.proposals
+        assert len(regions.boxes) == len(regions.objectness) == len(regions.encoded)
+        assert (regions.boxes >= 0).all()
+        assert (regions.boxes[:, 0::2] <= 128).all()
+        assert (regions.boxes[:, 1::2] <= 96).all()
+        assert (regions.boxes[:, 2:] >= regions.boxes[:, :2]).all()
+        assert (regions.objectness.diff() <= 0).all()
+        overlap = box_iou(regions.boxes, regions.boxes).fill_diagonal_(0).nan_to_num()
+        assert overlap.max() <= model.config.final_overlap
+        assert regions.encoded.shape[1] == model.config.encoded_size
+        assert regions.encoded.min() >= 0
+
+
+def test_no_region_is_empty() -> None:
+    """A proposal that lies beyond the photo's edge is nothing once it has been cut."""
+    model = tiny_model()
+    with torch.no_grad():
+        model.localization.offsets.bias[0::4] += 3.0  # three widths to the right
+    for regions in model(photos(3)):
+        assert len(regions.boxes) > 0
+        assert (regions.boxes[:, 2:] > regions.boxes[:, :2]).all()
+
+
+def test_at_most_the_wanted_number_of_regions_and_those_the_best() -> None:
+    model, pixels = tiny_model(), photos(2)
+    for few, every in zip(model(pixels, most=4), model(pixels), strict=True):
+        assert_close(few, Regions(*(part[:4] for part in every)))
+
+
+def test_photos_in_a_batch_are_photos_one_at_a_time() -> None:
+    model, pixels = tiny_model(), photos(4)
+    for together, photo in zip(model(pixels), pixels, strict=True):
+        (alone,) = model(photo[None])
+        assert_close(together, alone, rtol=1e-4, atol=1e-3)
+
+
+def test_the_final_suppression_before_decoding_says_what_it_would_after() -> None:
+    """Decoding every proposal and then suppressing gives the same boxes, codes and captions."""
+    suppressed = 0
+    for seed in range(4):
+        model, pixels = tiny_model(seed), photos(2, seed=seed)
+        regions = model(pixels)
+        overlap = model.config.final_overlap
+        model.config = dataclasses.replace(model.config, final_overlap=1.0)
+        everything = model(pixels)
+        for kept, found in zip(regions, everything, strict=True):
+            spoken = caption_tokens(model, found.encoded)
+            chosen = nms(found.boxes, found.objectness, overlap)
+            suppressed += len(found.boxes) - len(kept.boxes)
+            assert torch.equal(found.boxes[chosen], kept.boxes)
+            assert torch.equal(found.objectness[chosen], kept.objectness)
+            assert_close(found.encoded[chosen], kept.encoded)
+            assert caption_tokens(model, kept.encoded) == [spoken[i] for i in chosen]
+    assert suppressed > 10
+
+
+def test_captions_never_say_unknown_and_are_not_longer_than_the_longest() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.language.output.bias[0] = 50.0
+    (regions,) = model(photos(1))
+    captions = caption_tokens(model, regions.encoded)
+    assert len(captions) == len(regions.boxes)
+    assert max(map(len, captions)) == model.config.longest_caption
+    assert not any(0 in caption for caption in captions)
+    assert all(token < len(WORDS) for caption in captions for token in caption)
+
+
+@pytest.mark.parametrize("counts", [[0, 3], [2, 0], [0, 0]])
+def test_photos_without_proposals_have_no_regions(counts: list[int]) -> None:
+    model = tiny_model()
+    features = model.backbone(model.backbone.normalise(photos(2)))
+    proposals = [TARGET.boxes.repeat(2, 1)[:count] for count in counts]
+    seen = model.recognise(features, proposals, width=128, height=96, most=None)
+    for regions, count in zip(seen, counts, strict=True):
+        assert (len(regions.boxes) > 0) == (count > 0)
+        assert regions.encoded.shape[1] == model.config.encoded_size
+    assert caption_tokens(model, seen[counts.index(0)].encoded) == []
+
+
+def test_features_of_several_photos_boxes_stand_in_one_list_photo_by_photo() -> None:
+    model = tiny_model()
+    features = torch.randn(2, 8, 6, 8, generator=torch.Generator().manual_seed(0))
+    boxes = [TARGET.boxes, TARGET.boxes[:1] + 5]
+    together = model.interpolate(features, boxes, width=128, height=96)
+    apart = [
+        model.interpolate(features[i : i + 1], [own], width=128, height=96)
+        for i, own in enumerate(boxes)
+    ]
+    assert_close(together, torch.cat(apart))
+
+
+# losses
+
+
+def target_of(model: FCLN, *, photo: Tensor) -> Target:
+    """Two regions that some proposals of the photo cover well, with phrases."""
+    with torch.no_grad():
+        (regions,) = model(photo[None])
+    large = (regions.boxes[:, 2:] - regions.boxes[:, :2]).amin(dim=1) > 20
+    return Target(regions.boxes[large][:2] + torch.tensor([0.0, 0.0, 1.0, 1.0]), TARGET.phrases)
+
+
+def test_losses_are_finite_and_drawn_alike_from_one_seed() -> None:
+    model = tiny_model()
+    losses = losses_of(model, [TARGET, TARGET])
+    assert all(loss.ndim == 0 and loss.isfinite() and loss > 0 for loss in losses)
+    assert_close(losses_of(model, [TARGET, TARGET]), losses)
+
+
+BOTH_KINDS = pytest.mark.parametrize(
+    "sampling",
+    [
+        {"annotated_boxes": True},
+        {"annotated_boxes": False, "recognised_boxes": 0, "match_anchors": False},  # the paper's
+    ],
+)
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [TARGET, NOTHING],
+        [NOTHING, TARGET],
+        [NOTHING, NOTHING],
+        [SILENT, TARGET],
+        [SILENT, SILENT],
+        [NOTHING, SILENT],
+    ],
+)
+def test_photos_without_regions_and_regions_without_phrases_are_learned_from(
+    targets: list[Target], sampling: dict[str, Any]
+) -> None:
+    model = configured(**sampling).train()
+    losses = losses_of(model, targets)
+    assert all(loss.isfinite() for loss in losses)
+    if not any(target is TARGET for target in targets):
+        assert losses.caption == losses.discrimination == losses.word == 0
+    if all(target is NOTHING for target in targets):
+        assert losses.proposal_box == losses.box == 0
+    model.total(losses).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@BOTH_KINDS
+def test_the_caption_loss_reaches_the_proposals_offsets_through_the_boxes(
+    sampling: dict[str, Any],
+) -> None:
+    model = configured(**sampling)
+    localization = model.localization
+    weights = (localization.offsets.weight, localization.objectness.weight)
+    target = target_of(model, photo=photos(1)[0])
+    caption = losses_of(model, [target]).caption
+    offsets, objectness = torch.autograd.grad(caption, weights, allow_unused=True)
+    assert offsets is not None  # nothing but the boxes depends on the offsets
+    assert offsets.abs().max() > 0
+    assert objectness is None  # which boxes are drawn is not differentiable
+
+
+def test_the_caption_loss_falls_along_its_gradient_in_the_offsets() -> None:
+    """The gradient is the slope: a finite difference of one bias agrees with it."""
+    model = configured(annotated_boxes=False, recognised_boxes=0, match_anchors=True)
+    bias = model.localization.offsets.bias  # moves boxes, not which of the anchors are drawn
+    targets = [target_of(model, photo=photos(1)[0])]
+    (slope,) = torch.autograd.grad(losses_of(model, targets).caption, bias)
+    entry = int(slope.abs().argmax())
+    values = []
+    for step in (5e-3, -5e-3):
+        with torch.no_grad():
+            bias[entry] += step
+            values.append(losses_of(model, targets).caption)
+            bias[entry] -= step
+    assert_close((values[0] - values[1]) / 1e-2, slope[entry], rtol=0.1, atol=1e-3)
+
+
+def test_every_weight_that_may_learn_receives_a_gradient() -> None:
+    model = tiny_model()
+    model.backbone.freeze(4)
+    model.total(losses_of(model, [target_of(model, photo=photos(1)[0])])).backward()
+    for name, weight in model.named_parameters():
+        assert (weight.grad is not None) == weight.requires_grad, name
+    frozen = sum(not p.requires_grad for p in model.parameters())
+    assert frozen == sum(1 for block in model.backbone.blocks()[:4] for _ in block.parameters())
+
+
+def described(model: FCLN, targets: list[Target]) -> Tensor:
+    """Region codes (N, D) that learn a caption in a step."""
+    read: list[Tensor] = []
+    encode = model.language.encode
+
+    def spy(codes: Tensor) -> Tensor:
+        read.append(codes.detach())
+        return encode(codes)
+
+    model.language.encode = spy  # type: ignore[method-assign]
+    losses_of(model, targets)
+    (codes,) = read
+    return codes
+
+
+def test_annotated_boxes_are_described_first_and_proposals_near_them_after() -> None:
+    target = target_of(tiny_model(), photo=photos(1)[0])
+    model = configured(described_regions=0)
+    every = described(model, [target])
+    features = model.backbone(model.backbone.normalise(photos(1)))
+    annotated = model.interpolate(features, [target.boxes], width=128, height=96)
+    assert len(every) > 2
+    assert_close(every[:2], model.recognition(annotated).codes.detach())
+    without = described(configured(described_regions=0, annotated_boxes=False), [target])
+    assert_close(every[2:], without)
+
+
+def test_described_regions_of_each_photo_are_limited() -> None:
+    target = target_of(tiny_model(), photo=photos(1)[0])
+    assert len(described(configured(described_regions=1), [target, TARGET, NOTHING])) == 2
+
+
+def test_regions_without_phrases_are_not_described() -> None:
+    target = target_of(tiny_model(), photo=photos(1)[0])
+    silent = target._replace(phrases=[[], []])
+    assert len(described(configured(), [silent])) == 0
+    half = target._replace(phrases=[[], TARGET.phrases[0]])
+    one = described(configured(described_regions=1), [half])
+    features = tiny_model().backbone(tiny_model().backbone.normalise(photos(1)))
+    annotated = tiny_model().interpolate(features, [target.boxes[1:]], width=128, height=96)
+    assert_close(one, tiny_model().recognition(annotated).codes.detach())
+
+
+def test_without_its_weight_nothing_is_told_apart() -> None:
+    losses = losses_of(configured(discrimination_weight=0.0), [TARGET])
+    assert losses.discrimination == 0
+
+
+def test_without_its_weight_no_word_is_named() -> None:
+    config = dataclasses.replace(tiny_config(), word_weight=0.0)
+    model = FCLN(config, words=len(WORDS)).eval()
+    assert losses_of(model, [TARGET]).word == 0
+    assert model.state_dict().keys() < tiny_model().state_dict().keys()
+
+
+def test_the_words_of_a_region_are_named_whatever_their_order() -> None:
+    model = configured(annotated_boxes=True)
+    turned = [[phrase(6, 3, 1), phrase(6, 2)], [phrase(7, 1)]]
+    first = losses_of(model, [TARGET]).word
+    assert first > 0
+    assert_close(losses_of(model, [TARGET._replace(phrases=turned)]).word, first)
+
+
+def test_a_region_is_told_apart_once_however_many_boxes_show_it() -> None:
+    model = tiny_model()
+    asked: list[tuple[int, int]] = []
+    cross = model.language.cross_log_likelihoods
+    model.language.cross_log_likelihoods = (  # type: ignore[method-assign]
+        lambda encoded, tokens: asked.append((len(encoded), len(tokens)))
+        or cross(encoded, tokens)
+    )
+    losses_of(model, [TARGET])
+    assert asked == [(2, 2)]
+
+
+def test_each_of_a_regions_phrases_has_its_turn() -> None:
+    torch.manual_seed(0)
+    choices = TARGET.phrases[0]
+    assert {tuple(FCLN._draw(choices).tokens) for _ in range(40)} == {(1, 3, 6), (2, 6)}

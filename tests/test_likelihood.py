@@ -1,0 +1,262 @@
+"""Likelihood: phrases as a person types them, and log p against a plain loop over words."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS
+from numpy.testing import assert_allclose, assert_array_equal
+
+from dcsearch.errors import UsageError
+from dcsearch.likelihood import (
+    LONGEST_PHRASE,
+    LikelihoodScorer,
+    Phrase,
+    read_phrase,
+    region_scores,
+)
+from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.vocabulary import UNKNOWN, UnknownWord, Vocabulary
+
+VOCABULARY = Vocabulary(WORDS)
+TEXTS = (
+    "a red dog",
+    "the cat on the blue square",
+    "a red cup",
+    "a",
+    "a red dog with a man",
+    "woman",
+    "a red dog",  # again
+)
+
+
+@pytest.fixture
+def scorer(tiny_checkpoint: Checkpoint) -> LikelihoodScorer:
+    return LikelihoodScorer(tiny_checkpoint, device="cpu")
+
+
+def phrases(*texts: str) -> list[Phrase]:
+    return [read_phrase(text, VOCABULARY) for text in texts]
+
+
+def codes(count: int, seed: int = 0) -> np.ndarray:
+    """Stored codes (count, 16) of the tiny network's size."""
+    return np.abs(np.random.default_rng(seed).normal(size=(count, 16))).astype(np.float16)
+
+
+# phrases
+
+
+def test_a_phrase_of_known_words_keeps_them_in_order() -> None:
+    phrase = read_phrase("A red dog, on the RED disc!", VOCABULARY)
+    assert phrase.text == "A red dog, on the RED disc!"
+    assert phrase.words == ("a", "red", "dog", "on", "the", "red", "disc")
+    assert phrase.tokens == tuple(WORDS.index(word) for word in phrase.words)
+    assert phrase.unknown == ()
+
+
+def test_unknown_words_are_left_out_and_named_once_with_the_nearest_known() -> None:
+    phrase = read_phrase("a gren zebra, zebra and a dog", VOCABULARY)
+    assert phrase.words == ("a", "a", "dog")
+    assert phrase.tokens == (1, 1, 6)
+    assert phrase.unknown == (
+        UnknownWord(word="gren", nearest=("green",)),
+        UnknownWord(word="zebra", nearest=()),
+        UnknownWord(word="and", nearest=()),
+    )
+
+
+def test_a_phrase_without_a_known_word_is_refused_with_suggestions() -> None:
+    with pytest.raises(UsageError) as caught:
+        read_phrase("gren zebra sqare", VOCABULARY)
+    assert str(caught.value) == (
+        "the model knows no word of 'gren zebra sqare' "
+        "(nearest known words: gren: green; sqare: square); try other words"
+    )
+    with pytest.raises(UsageError, match=r"^the model knows no word of 'xyz'; try other words$"):
+        read_phrase("xyz", VOCABULARY)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\t\n", "?!", "..."])
+def test_an_empty_phrase_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="the phrase is empty; say what to look for"):
+        read_phrase(text, VOCABULARY)
+
+
+def test_the_unknown_word_is_no_word_to_ask_for() -> None:
+    with pytest.raises(UsageError, match="knows no word"):
+        read_phrase(UNKNOWN, VOCABULARY)
+
+
+def test_fifty_words_may_be_asked_for_and_no_more() -> None:
+    assert len(read_phrase("dog " * LONGEST_PHRASE, VOCABULARY).tokens) == LONGEST_PHRASE == 50
+    with pytest.raises(UsageError, match="the phrase has 51 words, more than 50; say it shorter"):
+        read_phrase("dog " * 51, VOCABULARY)
+    with pytest.raises(UsageError, match="the phrase has 500 words"):
+        read_phrase("zebra " * 500, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    "letter", ["\x00", "\x07", "\x1b", "\x7f", "\x80", "\x9b", "\udcff"]
+)
+def test_control_characters_and_broken_text_are_refused(letter: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_phrase(f"a red{letter} dog", VOCABULARY)
+    sentence = str(caught.value)
+    assert sentence.startswith("the phrase 'a red\\")
+    assert "holds characters that nobody can type" in sentence
+    assert sentence.isprintable()  # the message itself is safe to print
+    sentence.encode()
+
+
+def test_tabs_and_line_ends_only_separate_words() -> None:
+    assert read_phrase("a\tred\ndog", VOCABULARY).words == ("a", "red", "dog")
+
+
+def test_a_very_long_word_is_merely_unknown() -> None:
+    phrase = read_phrase("dog " + "x" * 100_000, VOCABULARY)
+    assert phrase.words == ("dog",)
+    assert phrase.unknown[0].nearest == ()
+
+
+# likelihoods
+
+
+def plain_log_likelihood(checkpoint: Checkpoint, code: np.ndarray, tokens: list[int]) -> float:
+    """log p of a phrase, one word after the other, by torch's own LSTM cell."""
+    language = checkpoint.model.language
+    cell = torch.nn.LSTMCell(16, 12)
+    with torch.no_grad():
+        cell.weight_ih.copy_(language.input_gates.weight)
+        cell.bias_ih.copy_(language.input_gates.bias)
+        cell.weight_hh.copy_(language.hidden_gates.weight)
+        cell.bias_hh.zero_()
+        state = cell(torch.from_numpy(code.astype(np.float32))[None])
+        total = 0.0
+        for previous, token in zip([language.end, *tokens], [*tokens, language.end], strict=True):
+            state = cell(language.embedding.weight[previous][None], state)
+            logits = language.output(state[0])[0]
+            total += float(logits.log_softmax(dim=0)[token])
+    return total
+
+
+def test_likelihoods_are_those_of_a_plain_loop_over_words(
+    scorer: LikelihoodScorer, tiny_checkpoint: Checkpoint
+) -> None:
+    stored, asked = codes(5), phrases(*TEXTS)
+    expected = [
+        [plain_log_likelihood(tiny_checkpoint, code, list(phrase.tokens)) for phrase in asked]
+        for code in stored
+    ]
+    found = scorer.log_likelihoods(stored, asked)
+    assert found.shape == (5, 7)
+    assert found.dtype == np.float32
+    assert (found <= 0).all()
+    assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_phrases_that_begin_alike_together_are_phrases_one_at_a_time(
+    scorer: LikelihoodScorer,
+) -> None:
+    stored, asked = codes(9), phrases(*TEXTS)
+    together = scorer.log_likelihoods(stored, asked)
+    for column, phrase in enumerate(asked):
+        assert_allclose(scorer.log_likelihood(stored, phrase), together[:, column], rtol=1e-5)
+    assert_array_equal(together[:, 0], together[:, 6])
+
+
+def test_shared_beginnings_are_computed_once(
+    scorer: LikelihoodScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    step = scorer.language.step
+
+    def spy(*arguments: torch.Tensor) -> object:
+        nonlocal steps
+        steps += 1
+        return step(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scorer.language, "step", spy)
+    scorer.log_likelihoods(codes(3), phrases("a red dog", "a red cup", "a red dog"))
+    assert steps == 1 + 4  # START, then a, red, dog, cup
+
+
+def test_chunks_do_not_change_likelihoods(
+    scorer: LikelihoodScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, asked = codes(23), phrases(*TEXTS)
+    whole = scorer.log_likelihoods(stored, asked)
+    for chunk in (1, 7, 23):
+        monkeypatch.setattr("dcsearch.likelihood._CHUNK", chunk)
+        assert_allclose(scorer.log_likelihoods(stored, asked), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("regions", "count"), [(0, 3), (4, 0), (0, 0)])
+def test_no_regions_or_no_phrases_give_empty_likelihoods(
+    regions: int, count: int, scorer: LikelihoodScorer
+) -> None:
+    found = scorer.log_likelihoods(codes(regions), phrases(*TEXTS[:count]))
+    assert found.shape == (regions, count)
+    assert found.dtype == np.float32
+
+
+def test_codes_from_a_database_may_be_read_only(scorer: LikelihoodScorer) -> None:
+    """Bytes out of a database cannot be written to; that is nothing to warn of."""
+    stored = codes(4)
+    blob = np.frombuffer(stored.tobytes(), dtype=np.float16).reshape(4, 16)
+    assert not blob.flags.writeable
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # or only the first warning of a process would show
+    try:
+        found = scorer.log_likelihood(blob, phrases("a dog")[0])
+    finally:
+        torch.set_warn_always(always)
+    assert_array_equal(found, scorer.log_likelihood(stored, phrases("a dog")[0]))
+
+
+def test_codes_may_be_a_view_with_gaps(scorer: LikelihoodScorer) -> None:
+    stored = codes(10)
+    (phrase,) = phrases("a dog")
+    assert_array_equal(
+        scorer.log_likelihood(stored[::2], phrase), scorer.log_likelihood(stored, phrase)[::2]
+    )
+
+
+def test_every_word_more_can_only_lower_what_was_begun(scorer: LikelihoodScorer) -> None:
+    """p(a phrase) sums over all that may follow it, so with END it is a part of its beginning."""
+    asked = phrases("a", *(f"a {word}" for word in WORDS[1:]))
+    found = np.exp(scorer.log_likelihoods(codes(6), asked).astype(np.float64))
+    assert (found.sum(axis=1) < 1).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_scores_what_a_cpu_scores(tiny_checkpoint: Checkpoint) -> None:
+    stored, asked = codes(9), phrases(*TEXTS)
+    slow = LikelihoodScorer(tiny_checkpoint, device="cpu").log_likelihoods(stored, asked)
+    fast = LikelihoodScorer(tiny_checkpoint, device="cuda").log_likelihoods(stored, asked)
+    assert_allclose(fast, slow, rtol=1e-4)
+
+
+# scores
+
+
+def test_scores_add_the_logarithm_of_the_objectness() -> None:
+    likelihoods = np.array([[-1.0, -2.0], [-3.0, -4.0]], dtype=np.float32)
+    objectness = np.array([1.0, 1 / 4], dtype=np.float32)
+    expected = [[-1.0, -2.0], [-3.0 + np.log(1 / 4), -4.0 + np.log(1 / 4)]]
+    assert_allclose(region_scores(likelihoods, objectness), expected, rtol=1e-6)
+    assert_allclose(
+        region_scores(likelihoods[:, 0], objectness), [-1.0, -3.0 + np.log(1 / 4)], rtol=1e-6
+    )
+
+
+def test_scores_are_finite_and_never_above_zero() -> None:
+    objectness = np.array([0.0, 1e-30, 1.0, 1.1], dtype=np.float32)
+    scores = region_scores(np.zeros(4, dtype=np.float32), objectness)
+    assert np.isfinite(scores).all()
+    assert (scores <= 0).all()
+    assert region_scores(np.zeros((0, 3)), np.zeros(0)).shape == (0, 3)
+
+
+def test_an_unknown_device_is_refused(tiny_checkpoint: Checkpoint) -> None:
+    with pytest.raises(UsageError, match="no device 'tpu'"):
+        LikelihoodScorer(tiny_checkpoint, device="tpu")

@@ -1,0 +1,684 @@
+"""Training on drawn photos: it learns, keeps what it should, and resumes to the last digit."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny_config, tiny_model
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.testing import assert_close
+
+from dcsearch.errors import CheckpointError, DataError, UsageError
+from dcsearch.model.checkpoint import load_checkpoint
+from dcsearch.model.fcln import FCLN, FCLNConfig, PhraseTarget, Regions, Target
+from dcsearch.training import loop
+from dcsearch.training.backbone_weights import load_backbone
+from dcsearch.training.loop import TrainingOptions, TrainingProgress, train
+from dcsearch.training.validation import localization, mean_losses
+
+COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (20, 160, 40)}
+
+
+def draw(path: Path, seed: int) -> list[dict[str, Any]]:
+    """A photo of a square and a disc; its annotated regions."""
+    names = list(COLOURS)
+    square, disc = names[seed % 3], names[(seed + 1 + seed // 3) % 3]
+    x, y = 8 + 5 * (seed % 4), 10 + 3 * (seed % 5)
+    boxes = {"square": (x, y, x + 44, y + 44), "disc": (x + 56, y + 12, x + 100, y + 56)}
+    image = Image.new("RGB", (128, 96), (90, 90, 90))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle(boxes["square"], fill=COLOURS[square])
+    pen.ellipse(boxes["disc"], fill=COLOURS[disc])
+    image.save(path)
+    return [
+        {"box": boxes["square"], "phrases": [f"a {square} square", "a square"]},
+        {"box": boxes["disc"], "phrases": [f"a {disc} disc"], "long_phrases": ["a disc on grey"]},
+    ]
+
+
+def write_photos(folder: Path, file: str, count: int, *, first: int = 0) -> None:
+    lines = []
+    for seed in range(first, first + count):
+        regions = draw(folder / f"{seed}.png", seed)
+        lines.append(
+            json.dumps({"image": f"{seed}.png", "width": 128, "height": 96, "regions": regions})
+        )
+    (folder / file).write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="session")
+def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Backbone weights in torchvision's layout."""
+    path = tmp_path_factory.mktemp("backbone") / "mobilenet.safetensors"
+    features = tiny_model(seed=7).backbone.get_submodule("features").state_dict()
+    save_file({f"features.{key}": value for key, value in features.items()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight drawn photos to learn from and two to validate on."""
+    folder = tmp_path_factory.mktemp("data")
+    write_photos(folder, "train.jsonl", 8)
+    write_photos(folder, "val.jsonl", 2, first=8)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def options(backbone_file: Path) -> TrainingOptions:
+    """Six short steps, one validation in the middle."""
+    return TrainingOptions(
+        config=dataclasses.replace(tiny_config(), language_dropout=0.2),
+        backbone_weights=backbone_file,
+        backbone_blocks_frozen=15,
+        steps=6,
+        batch_size=2,
+        warm_up=2,
+        bfloat16=False,
+        word_count=1,
+        validate_every=3,
+        workers=0,
+        device="cpu",
+        name="drawn",
+    )
+
+
+def state_of(output: Path) -> dict[str, Any]:
+    state = torch.load(output / "state.pt", weights_only=True)
+    assert isinstance(state, dict)
+    return state
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, running average and optimiser are equal to the last bit."""
+    first, second = state_of(one), state_of(other)
+    assert first["step"] == second["step"]
+    for part in ("model", "average"):
+        assert first[part].keys() == second[part].keys()
+        for key, value in first[part].items():
+            assert torch.equal(value, second[part][key]), f"{part} {key}"
+    assert_close(first["optimizer"]["state"], second["optimizer"]["state"], rtol=0, atol=0)
+    ours, theirs = (load_checkpoint(run / "model.safetensors").model for run in (one, other))
+    assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=0, atol=0)
+
+
+def metrics(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+class Stop(BaseException):
+    """As sudden as a kill: nobody catches it."""
+
+
+def stop_at(step: int, error: BaseException) -> Callable[[TrainingProgress], None]:
+    def on_progress(progress: TrainingProgress) -> None:
+        if progress.step == step:
+            raise error
+
+    return on_progress
+
+
+@pytest.fixture(scope="session")
+def straight(
+    data: Path, options: TrainingOptions, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of six steps without interruption, to look at only."""
+    output = tmp_path_factory.mktemp("straight") / "run"
+    assert train(data, output, options) == output / "model.safetensors"
+    return output
+
+
+@pytest.fixture
+def finished(straight: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to do with as one likes."""
+    return Path(shutil.copytree(straight, tmp_path / "finished"))
+
+
+# learning
+
+
+def test_a_few_steps_lower_the_loss(data: Path, options: TrainingOptions, tmp_path: Path) -> None:
+    longer = dataclasses.replace(
+        options, steps=30, batch_size=4, learning_rate=3e-3, recognition_learning_rate=3e-3,
+        validate_every=10,
+    )  # fmt: skip
+    seen: list[TrainingProgress] = []
+    train(data, tmp_path, longer, on_progress=seen.append)
+    assert [progress.step for progress in seen] == [10, 20, 30]
+    assert seen[2].loss < 0.85 * seen[0].loss
+    before, after = seen[0].validation, seen[2].validation
+    assert before is not None
+    assert after is not None
+    assert after["caption"] < before["caption"]
+    assert after["total"] < before["total"]
+
+
+def test_a_run_keeps_its_metrics_as_json_lines(straight: Path) -> None:
+    rows = metrics(straight)
+    assert [row["step"] for row in rows] == [3, 3, 6, 6]
+    trained = [row for row in rows if "validation" not in row]
+    validated = [row["validation"] for row in rows if "validation" in row]
+    for row in trained:
+        assert row["seconds_per_step"] > 0
+        assert row["gradient_norm"] > 0
+    terms = {"proposal_objectness", "proposal_box", "objectness", "box", "caption"}
+    for row in (*trained, *validated):
+        assert row.keys() >= {*terms, "total"}
+        assert all(math.isfinite(value) for value in row.values())
+    for row in validated:
+        assert 0 <= row["localization"] <= 1
+        assert 0 <= row["recall@100"] <= 1
+
+
+def test_a_run_keeps_a_checkpoint_that_tells_where_it_came_from(
+    straight: Path, options: TrainingOptions, backbone_file: Path
+) -> None:
+    checkpoint = load_checkpoint(straight / "model.safetensors")
+    assert checkpoint.name == "drawn"
+    assert checkpoint.config == options.config
+    assert checkpoint.vocabulary.words[:4] == ("<unk>", "a", "disc", "square")
+    assert set(checkpoint.vocabulary.words) == {
+        *("<unk>", "a", "disc", "square", "on", "grey"), *COLOURS,
+    }  # fmt: skip
+    told = checkpoint.provenance
+    assert (told["photos"], told["regions"], told["phrases"], told["step"]) == (8, 16, 32, 6)
+    assert told["options"]["steps"] == 6
+    assert told["options"]["backbone_weights"] == backbone_file.name
+    assert str(backbone_file.parent) not in json.dumps(told)  # a path is nobody's business
+
+
+def test_the_checkpoint_holds_the_running_average(straight: Path) -> None:
+    state = state_of(straight)
+    kept = load_checkpoint(straight / "model.safetensors").model.state_dict()
+    differing = 0
+    for key, value in state["average"].items():
+        assert_close(kept[key], value.half().to(value.dtype), rtol=0, atol=0)
+        differing += not torch.equal(value, state["model"][key])
+    assert differing > 10
+
+
+def test_the_first_average_is_by_hand(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    """decay = min(averaging, (1 + step) / (10 + step)): a tenth of the start is left after one."""
+    one_step = dataclasses.replace(options, steps=1)
+    train(data, tmp_path / "one", one_step)
+    frozen = dataclasses.replace(
+        one_step, learning_rate=0.0, recognition_learning_rate=0.0, backbone_learning_rate=0.0
+    )
+    train(data, tmp_path / "start", frozen)
+    key = "language.output.weight"
+    start, state = state_of(tmp_path / "start")["model"][key], state_of(tmp_path / "one")
+    assert not torch.equal(start, state["model"][key])
+    assert_close(state["average"][key], 0.1 * start + 0.9 * state["model"][key])
+
+
+def test_frozen_blocks_stay_as_they_came_and_the_others_learn(
+    straight: Path, backbone_file: Path
+) -> None:
+    trained = load_checkpoint(straight / "model.safetensors").model.backbone
+    for part in (trained, state_of(straight)["model"]):
+        values = part if isinstance(part, dict) else {
+            f"backbone.{key}": value for key, value in part.state_dict().items()
+        }  # fmt: skip
+        came = tiny_model(seed=7).backbone.state_dict()
+        exact = part is not trained  # the checkpoint is rounded to halves
+        for key, value in came.items():
+            if not key.startswith("features.") or "running" in key or "num_batches" in key:
+                continue
+            block = int(key.split(".")[1])
+            own = values[f"backbone.{key}"]
+            same = torch.equal(own, value if exact else value.half().float())
+            if block < 15:
+                assert same, key
+            elif own.ndim > 1:
+                assert not same, key
+
+
+def test_learning_rates_warm_up_and_fall_along_a_cosine(
+    data: Path, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[set[float]] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, *arguments: Any, **named: Any) -> Any:
+        rates.append({round(group["lr"], 9) for group in self.param_groups})
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    paced = dataclasses.replace(
+        options, learning_rate=1e-3, recognition_learning_rate=1e-4, backbone_learning_rate=1e-5
+    )
+    train(data, tmp_path, paced)
+    shares = [1 / 2, 1.0] + [0.02 + 0.49 * (1 + math.cos(math.pi * k / 4)) for k in range(4)]
+    assert rates == [{round(rate * s, 9) for rate in (1e-3, 1e-4, 1e-5)} for s in shares]
+
+
+def test_progress_tells_how_far_the_run_is(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    seen: list[TrainingProgress] = []
+    train(data, tmp_path, options, on_progress=seen.append)
+    assert [(p.step, p.steps, p.epoch) for p in seen] == [(3, 6, 3 / 4), (6, 6, 6 / 4)]
+    assert seen[0].seconds_left == pytest.approx(3 * seen[0].seconds_per_step)
+    assert seen[1].seconds_left == 0
+    assert all(progress.validation for progress in seen)
+
+
+def test_without_a_validation_file_there_are_no_validation_figures(
+    options: TrainingOptions, tmp_path: Path
+) -> None:
+    write_photos(tmp_path, "train.jsonl", 2)
+    seen: list[TrainingProgress] = []
+    train(tmp_path, tmp_path / "run", dataclasses.replace(options, steps=1),
+          on_progress=seen.append)  # fmt: skip
+    assert [progress.validation for progress in seen] in ([None], [{}])
+    assert [row["step"] for row in metrics(tmp_path / "run")] == [1]
+
+
+def test_the_data_may_be_named_by_file(
+    data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
+) -> None:
+    train(data / "train.jsonl", tmp_path / "named", options)
+    assert_same_run(tmp_path / "named", straight)
+
+
+def test_bfloat16_learns_finite_weights(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    train(data, tmp_path, dataclasses.replace(options, steps=2, bfloat16=True))
+    for value in state_of(tmp_path)["model"].values():
+        assert value.dtype in (torch.float32, torch.int64)
+        assert value.isfinite().all()
+
+
+def test_one_seed_makes_one_model_and_another_seed_another(
+    data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)  # what was drawn before does not matter
+    train(data, tmp_path / "again", options)
+    assert_same_run(tmp_path / "again", straight)
+    train(data, tmp_path / "other", dataclasses.replace(options, seed=1))
+    key = "language.output.weight"
+    assert not torch.equal(
+        state_of(tmp_path / "other")["model"][key], state_of(straight)["model"][key]
+    )
+
+
+def test_validation_changes_nothing_that_is_learned(
+    data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "often", dataclasses.replace(options, validate_every=1))
+    assert_same_run(tmp_path / "often", straight)
+
+
+def test_a_worker_reads_the_same_photos(
+    data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "worker", dataclasses.replace(options, workers=1))
+    assert_same_run(tmp_path / "worker", straight)
+
+
+# interruption and resuming
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "resumed"
+    with pytest.raises(KeyboardInterrupt):
+        train(data, output, options, on_progress=stop_at(3, KeyboardInterrupt()))
+    assert state_of(output)["step"] == 3
+    assert load_checkpoint(output / "model.safetensors").provenance["step"] == 3
+    steps: list[int] = []
+    train(
+        data, output, options, resume=True, on_progress=lambda progress: steps.append(progress.step)
+    )
+    assert steps == [6]
+    assert_same_run(output, straight)
+    assert [row["step"] for row in metrics(output)] == [3, 3, 6, 6]
+    trained = [row["caption"] for row in metrics(output) if "caption" in row]
+    assert trained == [row["caption"] for row in metrics(straight) if "caption" in row]
+
+
+def test_a_killed_run_resumes_from_its_last_save(
+    data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "killed"
+    often = dataclasses.replace(options, checkpoint_minutes=0.0)
+    with pytest.raises(Stop):
+        train(data, output, often, on_progress=stop_at(3, Stop()))
+    assert state_of(output)["step"] == 2
+    train(data, output, options, resume=True)
+    assert_same_run(output, straight)
+
+
+def interrupt_during(
+    monkeypatch: pytest.MonkeyPatch, target: object, name: str, *, call: int, after: bool
+) -> None:
+    """Press Ctrl-C before or after the `call`-th call of a function."""
+    original = getattr(target, name)
+    calls = 0
+
+    def spy(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call and not after:
+            os.kill(os.getpid(), signal.SIGINT)
+        result = original(*arguments, **named)
+        if calls == call and after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(target, name, spy)
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "call", "after"),
+    [
+        (loop, "mean_losses", 1, False),  # while validating, when the average is in place
+        (loop, "mean_losses", 1, True),
+        (loop, "save_checkpoint", 1, False),  # while saving, likewise
+        (FCLN, "losses", 2, False),  # before a step has changed anything
+        (torch.optim.AdamW, "step", 2, True),  # when the weights have moved and the rest has not
+    ],
+)
+def test_ctrl_c_at_any_moment_leaves_a_run_that_resumes_to_the_same_weights(
+    target: object,
+    name: str,
+    call: int,
+    after: bool,
+    data: Path,
+    options: TrainingOptions,
+    straight: Path,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "interrupted"
+    often = options
+    if name == "save_checkpoint":
+        often = dataclasses.replace(options, checkpoint_minutes=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_during(patch, target, name, call=call, after=after)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, output, often)
+    assert state_of(output)["step"] >= 1
+    train(data, output, options, resume=True)
+    assert_same_run(output, straight)
+
+
+def test_a_finished_run_resumes_to_itself(
+    data: Path, options: TrainingOptions, finished: Path
+) -> None:
+    before = state_of(finished)["model"]
+    assert train(data, finished, options, resume=True) == finished / "model.safetensors"
+    assert_close(state_of(finished)["model"], before, rtol=0, atol=0)
+
+
+def test_workers_device_and_pace_of_saving_may_change_on_resuming(
+    data: Path, options: TrainingOptions, finished: Path
+) -> None:
+    other = dataclasses.replace(options, workers=1, device="auto", checkpoint_minutes=9.0)
+    train(data, finished, other, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 9},
+        {"learning_rate": 1.0},
+        {"seed": 4},
+        {"batch_size": 3},
+        {"config": dataclasses.replace(tiny_config(), caption_weight=2.0)},
+    ],
+)
+def test_other_options_cannot_go_on_with_a_run(
+    change: dict[str, Any], data: Path, options: TrainingOptions, finished: Path
+) -> None:
+    before = (finished / "state.pt").read_bytes()
+    with pytest.raises(UsageError) as caught:
+        train(data, finished, dataclasses.replace(options, **change), resume=True)
+    assert str(caught.value) == (
+        f"the run in {finished} was started with other options or data; "
+        "give the same, or start anew in another folder"
+    )
+    assert (finished / "state.pt").read_bytes() == before
+
+
+def test_other_data_cannot_go_on_with_a_run(
+    options: TrainingOptions, finished: Path, tmp_path: Path
+) -> None:
+    write_photos(tmp_path, "train.jsonl", 1)
+    with pytest.raises(UsageError, match="with other options or data"):
+        train(tmp_path, finished, options, resume=True)
+
+
+def test_a_run_is_not_overwritten(data: Path, options: TrainingOptions, finished: Path) -> None:
+    with pytest.raises(UsageError, match="already holds a training run; go on with --resume"):
+        train(data, finished, options)
+
+
+def test_where_there_is_no_run_there_is_nothing_to_resume(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no training run in .* to resume; start it without"):
+        train(data, tmp_path / "none", options, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state", b"PK\x03\x04 cut off"])
+def test_a_damaged_state_says_so(
+    content: bytes, data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(UsageError, match=r"state\.pt cannot be read .*; start anew") as caught:
+        train(data, tmp_path, options, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+# data that cannot be learned from
+
+
+def test_missing_data_are_named(options: TrainingOptions, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no such file: .*train\.jsonl"):
+        train(tmp_path, tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_without_regions_are_refused(options: TrainingOptions, tmp_path: Path) -> None:
+    row = {"image": "0.png", "width": 128, "height": 96, "regions": []}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="holds no photo with regions"):
+        train(tmp_path, tmp_path / "run", options)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no photo"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_is_missing_or_broken_is_named(
+    workers: int, content: bytes | None, options: TrainingOptions, tmp_path: Path
+) -> None:
+    write_photos(tmp_path, "train.jsonl", 2)
+    (tmp_path / "1.png").unlink()
+    if content is not None:
+        (tmp_path / "1.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"1\.png"):
+        train(tmp_path, tmp_path / "run", dataclasses.replace(options, workers=workers))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(options, learning_rate=1e30, warm_up=0, gradient_norm=1e30)
+    with pytest.raises(FloatingPointError, match="the loss became"):
+        train(data, tmp_path, wild)
+
+
+# backbone weights
+
+
+def test_backbone_weights_come_from_the_file_and_the_rest_does_not(backbone_file: Path) -> None:
+    model = tiny_model(seed=3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_backbone(model, backbone_file)
+    source = tiny_model(seed=7).backbone.get_submodule("features").state_dict()
+    for key, value in model.state_dict().items():
+        name = key.removeprefix("backbone.features.")
+        assert torch.equal(value, before[key] if name == key else source[name])
+
+
+def test_classifiers_of_vgg16_become_fc6_and_fc7(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        FCLNConfig.paper(), grid=1, recognition_hidden=3, code_size=2, encoded_size=4,
+        language_hidden=4,
+    )  # fmt: skip
+    model = FCLN(config, words=5)
+    torch.manual_seed(0)
+    heads = {
+        "classifier.0.weight": torch.randn(3, 512),
+        "classifier.0.bias": torch.randn(3),
+        "classifier.3.weight": torch.randn(2, 3),
+        "classifier.3.bias": torch.randn(2),
+    }
+    features = {
+        f"features.{key}": value.half() + 1
+        for key, value in model.backbone.get_submodule("features").state_dict().items()
+    }
+    path = tmp_path / "vgg.safetensors"
+    save_file({**features, **heads}, path)
+    load_backbone(model, path)
+    assert torch.equal(model.recognition.fc6.weight, heads["classifier.0.weight"])
+    assert torch.equal(model.recognition.fc7.bias, heads["classifier.3.bias"])
+    key = "features.0.weight"
+    assert torch.equal(model.backbone.get_parameter(key), features[key].float())
+    for broken in (
+        {**features, **heads, "classifier.0.weight": torch.randn(4, 512)},
+        {key: value for key, value in {**features, **heads}.items() if "3.bias" not in key},
+    ):
+        save_file(broken, path)
+        with pytest.raises(CheckpointError, match="does not hold this backbone's weights"):
+            load_backbone(model, path)
+
+
+def test_a_file_without_the_backbones_weights_is_refused(
+    backbone_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"features.0.0.weight": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_backbone(tiny_model(), path)
+    assert str(caught.value) == (
+        f"{path} does not hold this backbone's weights in torchvision's layout; "
+        "name another with --backbone-weights"
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights", bytes(100)])
+def test_a_missing_or_foreign_weights_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="--backbone-weights") as caught:
+        load_backbone(tiny_model(), path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="--backbone-weights"):
+        load_backbone(tiny_model(), tmp_path)
+
+
+def test_without_a_file_torchvisions_weights_need_torchvisions_padding() -> None:
+    assert tiny_config().tensorflow_padding
+    with pytest.raises(CheckpointError, match="was not trained with TensorFlow's padding"):
+        load_backbone(tiny_model(), None)
+
+
+def test_without_a_network_the_download_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*arguments: object, **named: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    config = dataclasses.replace(tiny_config(), tensorflow_padding=False)
+    with pytest.raises(CheckpointError) as caught:
+        load_backbone(FCLN(config, words=4), None)
+    assert str(caught.value) == (
+        "torchvision could not download the backbone (no route to host); name a file with "
+        "--backbone-weights"
+    )
+
+
+def test_a_run_whose_backbone_cannot_be_loaded_leaves_no_run(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    missing = dataclasses.replace(options, backbone_weights=tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="no backbone weights at"):
+        train(data, tmp_path / "run", missing)
+    train(data, tmp_path / "run", dataclasses.replace(options, steps=1))
+
+
+# validation
+
+
+def test_localization_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two boxes found of three; of four phrases two align to the right place."""
+    model = tiny_model()
+    seen = Regions(
+        torch.tensor([[0.0, 0.0, 40.0, 40.0], [50.0, 0.0, 90.0, 40.0]]),
+        torch.tensor([2.0, 1.0]),
+        torch.zeros(2, 16),
+    )
+    target = Target(
+        torch.tensor(
+            [[0.0, 0.0, 40.0, 30.0], [50.0, 0.0, 90.0, 40.0], [0.0, 60.0, 20.0, 90.0]]
+        ),
+        [[phrase(1), phrase(2)], [phrase(3)], [phrase(4)]],
+    )
+    scores = torch.tensor([[-1.0, -5.0, -9.0, -1.0], [-2.0, -4.0, -3.0, -2.0]])
+    monkeypatch.setattr(FCLN, "forward", lambda self, pixels, most: [seen] * len(pixels))
+    monkeypatch.setattr(
+        model.language, "cross_log_likelihoods", lambda encoded, tokens: scores
+    )
+    pixels = torch.zeros(1, 3, 96, 96, dtype=torch.uint8)
+    nothing = Target(torch.zeros(0, 4), [])
+    silent = Target(target.boxes[:1], [[]])
+    assert localization(model, [(pixels, [target])]) == {
+        "recall@100": 2 / 3,
+        "localization": 2 / 4,  # phrases 0 and 2
+    }
+    more = [(pixels, [target]), (pixels, [nothing]), (pixels, [silent])]
+    assert localization(model, more, regions=7) == {"recall@7": 3 / 4, "localization": 2 / 4}
+    assert localization(model, []) == {"recall@100": 0, "localization": 0}
+
+
+def phrase(*tokens: int) -> PhraseTarget:
+    return PhraseTarget(list(tokens), frozenset(tokens))
+
+
+def test_validation_losses_are_drawn_alike_each_time_and_leave_the_draws_alone() -> None:
+    model = tiny_model()
+    pixels = torch.randint(
+        0, 256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    target = Target(torch.tensor([[10.0, 10.0, 60.0, 60.0]]), [[phrase(1, 3), phrase(2)]])
+    batches: list[tuple[Tensor, list[Target]]] = [(pixels, [target] * 2), (pixels[:1], [target])]
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = mean_losses(model, batches, seed=1)
+    assert_close(torch.rand(3), expected)
+    assert mean_losses(model, batches, seed=1) == first
+    weighted = sum(
+        first[name] * getattr(model.config, f"{name}_weight")
+        for name in first if name != "total"
+    )  # fmt: skip
+    assert first["total"] == pytest.approx(weighted, rel=1e-4)
+    assert mean_losses(model, [], seed=1) == {}
