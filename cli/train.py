@@ -58,6 +58,13 @@ def train(
             help="ImageNet weights to start from, a safetensors file in torchvision's layout.",
         ),
     ] = None,
+    tensorflow_padding: Annotated[
+        bool,
+        typer.Option(
+            "--tensorflow-padding",
+            help="The file's weights were trained with TensorFlow's padding (small network only).",
+        ),
+    ] = False,
     backbone_blocks_frozen: Annotated[
         Count,
         typer.Option("--freeze", metavar="N", min=0, help="First blocks of it that stay as is."),
@@ -74,6 +81,9 @@ def train(
     workers: Annotated[
         Count,
         typer.Option("--workers", "-w", metavar="N", min=0, help="Processes that open photos."),
+    ] = None,
+    validation_photos: Annotated[
+        Count, typer.Option("--validation-photos", metavar="N", min=1, help="Looked at each time.")
     ] = None,
     validate_every: Annotated[
         Count, typer.Option("--validate-every", metavar="N", min=1, help="Steps in between.")
@@ -107,6 +117,17 @@ def train(
             callback=a_number,
             rich_help_panel=PACE,
             help="Of the new layers.",
+        ),
+    ] = None,
+    recognition_learning_rate: Annotated[
+        Number,
+        typer.Option(
+            "--recognition-rate",
+            metavar="X",
+            min=0.0,
+            callback=a_number,
+            rich_help_panel=PACE,
+            help="Learning rate of the recognition network.",
         ),
     ] = None,
     backbone_learning_rate: Annotated[
@@ -159,18 +180,24 @@ def train(
         "name": name,
         "seed": seed,
         "workers": workers,
+        "validation_photos": validation_photos,
         "validate_every": validate_every,
         "checkpoint_minutes": checkpoint_minutes,
         "steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "recognition_learning_rate": recognition_learning_rate,
         "backbone_learning_rate": backbone_learning_rate,
         "weight_decay": weight_decay,
         "warm_up": warm_up,
         "bfloat16": bfloat16,
     }
     options = TrainingOptions(
-        config=FCLNConfig.small() if network is Network.small else FCLNConfig.paper(),
+        config=(
+            FCLNConfig.small(tensorflow_padding=tensorflow_padding)
+            if network is Network.small
+            else FCLNConfig.paper()
+        ),
         device=device.value,
         **{option: value for option, value in given.items() if value is not None},  # type: ignore[arg-type]
     )

@@ -149,17 +149,21 @@ def finished(straight: Path, tmp_path: Path) -> Path:
 
 def test_a_few_steps_lower_the_loss(data: Path, options: TrainingOptions, tmp_path: Path) -> None:
     longer = dataclasses.replace(
-        options, steps=30, batch_size=4, learning_rate=3e-3, recognition_learning_rate=3e-3,
+        options,
+        config=dataclasses.replace(tiny_config(), language_dropout=0.0, recognition_dropout=0.0),
+        steps=30, batch_size=4, learning_rate=1e-2, recognition_learning_rate=1e-2,
         validate_every=10,
     )  # fmt: skip
     seen: list[TrainingProgress] = []
     train(data, tmp_path, longer, on_progress=seen.append)
     assert [progress.step for progress in seen] == [10, 20, 30]
-    assert seen[2].loss < 0.85 * seen[0].loss
+    assert seen[2].loss < 0.9 * seen[0].loss
+    captions = [row["caption"] for row in metrics(tmp_path) if "caption" in row]
+    assert captions[2] < 0.9 * captions[0]
     before, after = seen[0].validation, seen[2].validation
     assert before is not None
     assert after is not None
-    assert after["caption"] < before["caption"]
+    assert after["caption"] < 0.95 * before["caption"]
     assert after["total"] < before["total"]
 
 
