@@ -19,6 +19,7 @@ from cli.detect import detect
 from cli.history import history
 from cli.index import index
 from cli.query import query
+from cli.refine import refine
 from cli.show import show
 from cli.status import status
 from cli.terminal import print_line
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options can be set by environment variables: DCSEARCH_DB, DCSEARCH_MODEL and so on.",
 )
-for command in (index, query, detect, describe, show, status, history, train):
+for command in (index, query, detect, describe, show, status, history, train, refine):
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
 

@@ -78,7 +78,7 @@ def centre_seen(backbone: nn.Module, length: int, *, cell: int, stride: int) -> 
         photo = torch.full((1, channels, height, width), 1e-4, requires_grad=True)
         features = backbone(photo)
         along_y = height > width
-        (features[0, 0, cell, 0] if along_y else features[0, 0, 0, cell]).backward()
+        torch.autograd.backward(features[0, 0, cell, 0] if along_y else features[0, 0, 0, cell])
         assert photo.grad is not None
         weight = photo.grad.double().sum(dim=(0, 1, 3 if along_y else 2))  # (length,)
         assert weight.min() == weight[0] == weight[-1] == 0
@@ -90,7 +90,9 @@ def centre_seen(backbone: nn.Module, length: int, *, cell: int, stride: int) -> 
 def test_the_first_cell_of_vgg16_is_centred_between_pixels_seven_and_eight() -> None:
     with torch.device("meta"):
         backbone = VGG16Backbone()
-    narrow = []  # the same geometry, one channel wide and without choosing a maximum
+    narrow: list[
+        nn.Module
+    ] = []  # the same geometry, one channel wide and without choosing a maximum
     for layer in backbone.features:
         if isinstance(layer, nn.Conv2d):
             narrow.append(

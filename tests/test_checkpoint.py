@@ -4,6 +4,8 @@ import hashlib
 import json
 import random
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from dcsearch.model.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from dcsearch.model.fcln import FCLNConfig
+from dcsearch.model.header import read_header
 from dcsearch.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -134,9 +138,26 @@ def test_no_path_means_the_default_checkpoint(
     tiny_checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dcsearch.model.checkpoint.default_checkpoint_path", lambda: tiny_checkpoint_path
+        "dcsearch.model.header.default_checkpoint_path", lambda: tiny_checkpoint_path
     )
     assert load_checkpoint().name == "tiny"
+
+
+def test_the_header_tells_what_the_checkpoint_is_without_loading_torch(
+    tiny_checkpoint: Checkpoint, tiny_checkpoint_path: Path
+) -> None:
+    header = read_header(tiny_checkpoint_path)
+    assert header.path == tiny_checkpoint_path
+    assert (header.name, header.sha256) == ("tiny", tiny_checkpoint.sha256)
+    assert FCLNConfig.from_json(header.config) == tiny_checkpoint.config
+    assert header.words == WORDS
+    assert header.provenance == {"seed": 0}
+    program = (
+        "import pathlib, sys; from dcsearch.model.header import read_header; "
+        f"read_header(pathlib.Path({str(tiny_checkpoint_path)!r})); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
 
 
 # tensors that do not fit
@@ -265,7 +286,7 @@ def test_another_format_names_itself_and_the_cure(
     )
 
 
-class Allocations(TorchDispatchMode):
+class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Remembers the largest tensor that takes memory."""
 
     largest = 0
@@ -307,7 +328,7 @@ def test_absurd_sizes_are_refused_without_taking_memory(
     tensors, header = parts(tiny_checkpoint_path)
     header["config"].update(sizes)
     path = write(tmp_path / "huge.safetensors", tensors, header)
-    with Allocations() as allocations:
+    with Allocations() as allocations:  # type: ignore[no-untyped-call]
         assert "damaged" in refusal(path)
     assert allocations.largest < 1_000_000
 

@@ -1,7 +1,10 @@
 """Describer: regions in the photo's own pixels, one photo like many, and captions or none."""
 
 import dataclasses
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ from conftest import WORDS
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageDraw
 
+from dcsearch.deferred import DeferredDescriber
 from dcsearch.describe import Describer, Description, PreparedPhoto
-from dcsearch.errors import UsageError
+from dcsearch.errors import CheckpointError, UsageError
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.vocabulary import UNKNOWN
 
@@ -53,9 +57,7 @@ SHAPES = [(400, 300), (300, 400), (200, 150), (50, 50), (700, 200), (400, 300)]
 
 
 def test_photos_together_are_photos_one_at_a_time_in_their_order(describer: Describer) -> None:
-    prepared = [
-        describer.prepare(photo(*shape, seed=seed)) for seed, shape in enumerate(SHAPES)
-    ]
+    prepared = [describer.prepare(photo(*shape, seed=seed)) for seed, shape in enumerate(SHAPES)]
     assert len({p.pixels.shape for p in prepared}) > 2  # several batches
     together = describer.describe(prepared)
     assert len(together) == len(prepared)
@@ -96,9 +98,7 @@ def test_boxes_are_in_the_pixels_of_the_photo_and_not_of_the_network(describer: 
     large = small.resize((1920, 1280), Image.Resampling.NEAREST)
     prepared = describer.prepare(small)
     (near,) = describer.describe([prepared])
-    (far,) = describer.describe(
-        [PreparedPhoto(pixels=prepared.pixels, width=1920, height=1280)]
-    )
+    (far,) = describer.describe([PreparedPhoto(pixels=prepared.pixels, width=1920, height=1280)])
     assert_allclose(far.boxes, near.boxes * 10, rtol=1e-5)
     assert far.captions == near.captions
     assert describer.prepare(large).pixels.shape == prepared.pixels.shape
@@ -185,9 +185,7 @@ def test_each_photo_gets_its_own_captions(describer: Describer) -> None:
     for found in describer.describe(prepared):
         codes = torch.from_numpy(found.codes).float()
         tokens = model.language.describe(codes, most=model.config.longest_caption, never=(0,))
-        same = [
-            decode(own) == caption for own, caption in zip(tokens, found.captions, strict=True)
-        ]
+        same = [decode(own) == caption for own, caption in zip(tokens, found.captions, strict=True)]
         assert np.mean(same) > 0.8  # codes are stored as halves, which may turn a close choice
 
 
@@ -222,3 +220,61 @@ def test_a_gpu_sees_what_a_cpu_sees(checkpoint: Checkpoint) -> None:
     (fast,) = Describer(checkpoint, device="cuda").describe(prepared)
     assert_allclose(fast.boxes[:3], slow.boxes[:3], rtol=1e-2, atol=1.0)
     assert_allclose(fast.objectness[:3], slow.objectness[:3], rtol=1e-2, atol=1e-2)
+
+
+# deferred
+
+
+def test_a_deferred_describer_knows_its_checkpoint_and_describes_like_the_other(
+    tiny_checkpoint: Checkpoint, tiny_checkpoint_path: Path
+) -> None:
+    own = Describer(tiny_checkpoint, device="cpu")
+    deferred = DeferredDescriber(tiny_checkpoint_path, device="cpu")
+    assert deferred.checkpoint.name == "tiny"
+    assert deferred.checkpoint.sha256 == tiny_checkpoint.sha256
+    config = deferred.checkpoint.config.to_json()
+    assert type(tiny_checkpoint.config).from_json(config) == tiny_checkpoint.config
+    assert deferred.draft_size(400, 300) == own.draft_size(400, 300)
+    prepared = [deferred.prepare(photo(400, 300)), deferred.prepare(photo(30, 40), frame=(60, 80))]
+    for found, expected in zip(deferred.describe(prepared), own.describe(prepared), strict=True):
+        assert_alike(found, expected)
+
+
+def test_a_deferred_describer_loads_its_network_once_when_several_threads_ask(
+    tiny_checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dcsearch.model import checkpoint as module
+
+    loads: list[Path | None] = []
+    load = module.load_checkpoint
+
+    def spy(path: Path | None) -> Checkpoint:
+        loads.append(path)
+        return load(path)
+
+    monkeypatch.setattr(module, "load_checkpoint", spy)
+    deferred = DeferredDescriber(tiny_checkpoint_path, device="cpu")
+    assert loads == []
+    with ThreadPoolExecutor(4) as threads:
+        sizes = list(threads.map(lambda _: deferred.draft_size(400, 300), range(8)))
+    assert len(set(sizes)) == 1
+    assert loads == [tiny_checkpoint_path]
+
+
+def test_a_deferred_describer_needs_no_torch_until_a_photo_comes(
+    tiny_checkpoint_path: Path,
+) -> None:
+    program = (
+        "import pathlib, sys; from dcsearch.deferred import DeferredDescriber; "
+        f"DeferredDescriber(pathlib.Path({str(tiny_checkpoint_path)!r})); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_a_deferred_describer_refuses_a_foreign_file_at_once(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        DeferredDescriber(tmp_path / "none.safetensors")
+    (tmp_path / "text").write_text("no weights")
+    with pytest.raises(CheckpointError, match="is damaged or no checkpoint"):
+        DeferredDescriber(tmp_path / "text")

@@ -1,7 +1,6 @@
 """Detection: boxes of one photo for a phrase, against a plain loop over the scores."""
 
 import numpy as np
-import pytest
 from conftest import WORDS
 
 from dcsearch.describe import Description
@@ -41,25 +40,18 @@ LEFT, RIGHT, WIDE = (0.0, 0.0, 40.0, 40.0), (60.0, 0.0, 100.0, 40.0), (0.0, 0.0,
 
 
 def test_boxes_come_best_first_with_all_that_is_known_of_them() -> None:
-    found = detect(description((LEFT, -8), (RIGHT, -2), objectness=1 / 2), PHRASE, Told())
+    half = float(np.exp(np.float32(-1 / 2)))  # its logarithm is -1/2 to the last digit
+    found = detect(description((LEFT, -8), (RIGHT, -2), objectness=half), PHRASE, Told())
     assert found == [
-        Detection(
-            box=RIGHT, score=pytest.approx(-2 + np.log(1 / 2)), log_likelihood=-2.0,
-            objectness=0.5, caption="caption 1",
-        ),
-        Detection(
-            box=LEFT, score=pytest.approx(-8 + np.log(1 / 2)), log_likelihood=-8.0,
-            objectness=0.5, caption="caption 0",
-        ),
-    ]  # fmt: skip
+        Detection(box=RIGHT, score=-2.5, log_likelihood=-2.0, objectness=half, caption="caption 1"),
+        Detection(box=LEFT, score=-8.5, log_likelihood=-8.0, objectness=half, caption="caption 0"),
+    ]
 
 
 def test_a_box_that_overlaps_a_better_one_too_much_goes() -> None:
     found = detect(description((LEFT, -1), (WIDE, -2), (RIGHT, -3)), PHRASE, Told())
     assert [detection.box for detection in found] == [LEFT, RIGHT]  # IoU of LEFT and WIDE: 4/5
-    found = detect(
-        description((LEFT, -1), (WIDE, -2), (RIGHT, -3)), PHRASE, Told(), overlap=0.85
-    )
+    found = detect(description((LEFT, -1), (WIDE, -2), (RIGHT, -3)), PHRASE, Told(), overlap=0.85)
     assert [detection.box for detection in found] == [LEFT, WIDE, RIGHT]
 
 

@@ -213,7 +213,7 @@ def test_no_region_is_empty() -> None:
     """A proposal that lies beyond the photo's edge is nothing once it has been cut."""
     model = tiny_model()
     with torch.no_grad():
-        model.localization.offsets.bias[0::4] += 3.0  # three widths to the right
+        model.get_parameter("localization.offsets.bias")[0::4] += 3.0  # three widths to the right
     for regions in model(photos(3)):
         assert len(regions.boxes) > 0
         assert (regions.boxes[:, 2:] > regions.boxes[:, :2]).all()
@@ -337,7 +337,7 @@ def test_photos_without_regions_and_regions_without_phrases_are_learned_from(
         assert losses.caption == losses.discrimination == losses.word == 0
     if all(target is NOTHING for target in targets):
         assert losses.proposal_box == losses.box == 0
-    model.total(losses).backward()
+    torch.autograd.backward(model.total(losses))
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
@@ -361,7 +361,9 @@ def test_the_caption_loss_reaches_the_proposals_offsets_through_the_boxes(
 def test_the_caption_loss_falls_along_its_gradient_in_the_offsets() -> None:
     """The gradient is the slope: a finite difference of one bias agrees with it."""
     model = configured(annotated_boxes=False, recognised_boxes=0, match_anchors=True)
-    bias = model.localization.offsets.bias  # moves boxes, not which of the anchors are drawn
+    bias = model.get_parameter(
+        "localization.offsets.bias"
+    )  # moves boxes, not which of the anchors are drawn
     targets = [target_of(model, photo=photos(1)[0])]
     (slope,) = torch.autograd.grad(losses_of(model, targets).caption, bias)
     entry = int(slope.abs().argmax())
@@ -377,7 +379,8 @@ def test_the_caption_loss_falls_along_its_gradient_in_the_offsets() -> None:
 def test_every_weight_that_may_learn_receives_a_gradient() -> None:
     model = tiny_model()
     model.backbone.freeze(4)
-    model.total(losses_of(model, [target_of(model, photo=photos(1)[0])])).backward()
+    losses = losses_of(model, [target_of(model, photo=photos(1)[0])])
+    torch.autograd.backward(model.total(losses))
     for name, weight in model.named_parameters():
         assert (weight.grad is not None) == weight.requires_grad, name
     frozen = sum(not p.requires_grad for p in model.parameters())
@@ -451,11 +454,13 @@ def test_a_region_is_told_apart_once_however_many_boxes_show_it() -> None:
     model = tiny_model()
     asked: list[tuple[int, int]] = []
     cross = model.language.cross_log_likelihoods
-    model.language.cross_log_likelihoods = (  # type: ignore[method-assign]
-        lambda encoded, tokens: asked.append((len(encoded), len(tokens)))
-        or cross(encoded, tokens)
-    )
-    losses_of(model, [TARGET])
+
+    def spy(encoded: Tensor, tokens: Tensor) -> Tensor:
+        asked.append((len(encoded), len(tokens)))
+        return cross(encoded, tokens)
+
+    model.language.cross_log_likelihoods = spy  # type: ignore[method-assign]
+    losses_of(model, [target_of(model, photo=photos(1)[0])])
     assert asked == [(2, 2)]
 
 

@@ -52,9 +52,7 @@ def plain_steps(model: LanguageModel, code: Tensor, tokens: list[int]) -> list[T
 def plain_log_likelihoods(model: LanguageModel, code: Tensor, tokens: list[int]) -> list[float]:
     """log p of every word and of END, one word after the other."""
     steps = plain_steps(model, code, tokens)
-    return [
-        float(step[token]) for step, token in zip(steps, [*tokens, model.end], strict=True)
-    ]
+    return [float(step[token]) for step, token in zip(steps, [*tokens, model.end], strict=True)]
 
 
 PHRASES = [[3, 1, 4], [0], [5, 5, 5, 5, 5], [], [2, 6]]
@@ -137,9 +135,12 @@ def test_normalised_codes_are_those_of_a_plain_layer_norm() -> None:
 
 
 def test_a_new_lstm_remembers() -> None:
-    assert LanguageModel(
-        words=3, code_size=2, encoded_size=2, hidden=4, dropout=0.0, normalised=False
-    ).input_gates.bias.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    assert (
+        LanguageModel(
+            words=3, code_size=2, encoded_size=2, hidden=4, dropout=0.0, normalised=False
+        ).input_gates.bias.tolist()
+        == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    )
 
 
 def test_one_token_may_stand_for_all_sequences() -> None:

@@ -95,9 +95,7 @@ def test_fifty_words_may_be_asked_for_and_no_more() -> None:
         read_phrase("zebra " * 500, VOCABULARY)
 
 
-@pytest.mark.parametrize(
-    "letter", ["\x00", "\x07", "\x1b", "\x7f", "\x80", "\x9b", "\udcff"]
-)
+@pytest.mark.parametrize("letter", ["\x00", "\x07", "\x1b", "\x7f", "\x80", "\x9b", "\udcff"])
 def test_control_characters_and_broken_text_are_refused(letter: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_phrase(f"a red{letter} dog", VOCABULARY)

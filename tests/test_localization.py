@@ -55,7 +55,7 @@ def test_outputs_stand_in_the_order_of_the_anchors() -> None:
         made.convolution.weight[0, 0, 1, 1] = 1  # hidden 0 is channel 0 of the very cell
         made.objectness.weight.zero_()
         made.objectness.weight[:, 0, 0, 0] = torch.tensor([1.0, 10.0, 100.0])
-        made.offsets.bias.copy_(torch.arange(12.0))
+        made.get_parameter("offsets.bias").copy_(torch.arange(12.0))
     features = torch.zeros(1, 5, 2, 3)
     features[0, 0, 1, 2] = 1  # row 1, column 2
     found = made(features)
@@ -114,13 +114,9 @@ def test_boxes_are_compared_as_the_photo_cuts_them() -> None:
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [0.0, 0.0, 90.0, 90.0]])
     scores = torch.tensor([1.0, 2.0])
     made = layer()
-    inside = made.propose(
-        boxes, scores, width=40, height=40, most=9, overlap=0.7, considered=0
-    )
+    inside = made.propose(boxes, scores, width=40, height=40, most=9, overlap=0.7, considered=0)
     assert inside.tolist() == [1]
-    apart = made.propose(
-        boxes, scores, width=90, height=90, most=9, overlap=0.7, considered=0
-    )
+    apart = made.propose(boxes, scores, width=90, height=90, most=9, overlap=0.7, considered=0)
     assert apart.tolist() == [1, 0]
 
 
@@ -244,7 +240,7 @@ def test_interpolation_is_differentiable_through_the_box_coordinates(
 def test_the_gradient_of_a_box_points_to_where_the_map_is_brighter() -> None:
     ramp = (torch.arange(6.0) * 16).expand(1, 1, 4, 6)  # one grey level a pixel, to the right
     box = torch.tensor([[[20.0, 20.0, 60.0, 40.0]]], requires_grad=True)
-    layer().interpolate(ramp, box, width=96, height=64).sum().backward()
+    torch.autograd.backward(layer().interpolate(ramp, box, width=96, height=64).sum())
     half = 49 / 2  # of the 7 x 7 samples each edge carries a half
     assert_close(box.grad, torch.tensor([[[half, 0.0, half, 0.0]]]))
 
@@ -252,7 +248,5 @@ def test_the_gradient_of_a_box_points_to_where_the_map_is_brighter() -> None:
 def test_proposals_of_scores_that_differ_by_powers_of_two_come_best_first() -> None:
     boxes = torch.tensor([[i * 10.0, 0.0, i * 10.0 + 9, 9.0] for i in range(8)])
     scores = torch.tensor([math.ldexp(1.0, -k) for k in (3, 1, 4, 0, 5, 2, 7, 6)])
-    chosen = layer().propose(
-        boxes, scores, width=99, height=9, most=5, overlap=0.7, considered=0
-    )
+    chosen = layer().propose(boxes, scores, width=99, height=9, most=5, overlap=0.7, considered=0)
     assert chosen.tolist() == [3, 1, 5, 0, 2]

@@ -57,9 +57,7 @@ class Album:
             )  # fmt: skip
 
 
-def plain_answer(
-    album: Album, scorer: LikelihoodScorer, asked: list[Phrase]
-) -> list[RankedPhoto]:
+def plain_answer(album: Album, scorer: LikelihoodScorer, asked: list[Phrase]) -> list[RankedPhoto]:
     """All photos with regions, every region scored for every phrase."""
     scored = []
     for photo, name in enumerate(album.ids):

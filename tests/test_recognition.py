@@ -24,9 +24,7 @@ def test_codes_and_heads_by_hand() -> None:
     # hidden: relu(2 + 1, -4) = (3, 0) and relu(-3 + 1, 5) = (0, 5)
     assert_close(found.codes, torch.tensor([[6.0, 0.0], [5.0, 5.0]]))
     assert_close(found.objectness, torch.tensor([3.0, 27.5]))
-    assert_close(
-        found.offsets, torch.tensor([[6.0, 0.0, 6 / 4, 0.0], [5.0, 5.0, 5 / 4, 0.0]])
-    )
+    assert_close(found.offsets, torch.tensor([[6.0, 0.0, 6 / 4, 0.0], [5.0, 5.0, 5 / 4, 0.0]]))
 
 
 def test_no_regions_give_empty_answers() -> None:

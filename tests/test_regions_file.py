@@ -59,9 +59,7 @@ def test_a_line_becomes_a_photo_with_its_regions(tmp_path: Path) -> None:
                 long_phrases=("a dog with a stick",),
                 kind="animals",
             ),
-            AnnotatedRegion(
-                box=(0.0, 0.0, 500.0, 375.0), phrases=(), long_phrases=(), kind=""
-            ),
+            AnnotatedRegion(box=(0.0, 0.0, 500.0, 375.0), phrases=(), long_phrases=(), kind=""),
         ),
         captions=("A dog runs.",),
     )
@@ -81,7 +79,8 @@ def test_an_empty_file_holds_no_photos(tmp_path: Path) -> None:
 
 def test_a_photo_may_have_no_regions_and_no_captions(tmp_path: Path) -> None:
     (photo,) = read_regions(write(tmp_path, changed(regions=[], captions=None)))
-    assert photo.regions == photo.captions == ()
+    assert photo.regions == ()
+    assert photo.captions == ()
 
 
 def test_windows_line_ends_are_line_ends(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def options(backbone_file: Path) -> TrainingOptions:
     return TrainingOptions(
         config=dataclasses.replace(tiny_config(), language_dropout=0.2),
         backbone_weights=backbone_file,
-        backbone_blocks_frozen=15,
+        backbone_blocks_frozen=17,
         steps=6,
         batch_size=2,
         warm_up=2,
@@ -142,6 +142,14 @@ def straight(
 def finished(straight: Path, tmp_path: Path) -> Path:
     """A copy of that run, to do with as one likes."""
     return Path(shutil.copytree(straight, tmp_path / "finished"))
+
+
+@pytest.fixture(autouse=True)
+def tidy(tmp_path: Path) -> Iterator[None]:
+    """Runs are megabytes, which the temporary folders of the last few sessions need not keep."""
+    yield
+    for state in tmp_path.rglob("state.pt"):
+        state.unlink()
 
 
 # learning
@@ -211,9 +219,7 @@ def test_the_checkpoint_holds_the_running_average(straight: Path) -> None:
     assert differing > 10
 
 
-def test_the_first_average_is_by_hand(
-    data: Path, options: TrainingOptions, tmp_path: Path
-) -> None:
+def test_the_first_average_is_by_hand(data: Path, options: TrainingOptions, tmp_path: Path) -> None:
     """decay = min(averaging, (1 + step) / (10 + step)): a tenth of the start is left after one."""
     one_step = dataclasses.replace(options, steps=1)
     train(data, tmp_path / "one", one_step)
@@ -243,7 +249,7 @@ def test_frozen_blocks_stay_as_they_came_and_the_others_learn(
             block = int(key.split(".")[1])
             own = values[f"backbone.{key}"]
             same = torch.equal(own, value if exact else value.half().float())
-            if block < 15:
+            if block < 17:
                 assert same, key
             elif own.ndim > 1:
                 assert not same, key
@@ -474,7 +480,7 @@ def test_a_run_is_not_overwritten(data: Path, options: TrainingOptions, finished
 def test_where_there_is_no_run_there_is_nothing_to_resume(
     data: Path, options: TrainingOptions, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="no training run in .* to resume; start it without"):
+    with pytest.raises(UsageError, match=r"no training run in .* to resume; start it without"):
         train(data, tmp_path / "none", options, resume=True)
 
 
@@ -641,16 +647,12 @@ def test_localization_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.zeros(2, 16),
     )
     target = Target(
-        torch.tensor(
-            [[0.0, 0.0, 40.0, 30.0], [50.0, 0.0, 90.0, 40.0], [0.0, 60.0, 20.0, 90.0]]
-        ),
+        torch.tensor([[0.0, 0.0, 40.0, 30.0], [50.0, 0.0, 90.0, 40.0], [0.0, 60.0, 20.0, 90.0]]),
         [[phrase(1), phrase(2)], [phrase(3)], [phrase(4)]],
     )
     scores = torch.tensor([[-1.0, -5.0, -9.0, -1.0], [-2.0, -4.0, -3.0, -2.0]])
     monkeypatch.setattr(FCLN, "forward", lambda self, pixels, most: [seen] * len(pixels))
-    monkeypatch.setattr(
-        model.language, "cross_log_likelihoods", lambda encoded, tokens: scores
-    )
+    monkeypatch.setattr(model.language, "cross_log_likelihoods", lambda encoded, tokens: scores)
     pixels = torch.zeros(1, 3, 96, 96, dtype=torch.uint8)
     nothing = Target(torch.zeros(0, 4), [])
     silent = Target(target.boxes[:1], [[]])

@@ -152,9 +152,7 @@ def test_phrases_with_left_and_right_are_never_flipped(
 
 
 def test_words_that_merely_hold_left_or_right_are_flipped(tmp_path: Path) -> None:
-    seen = training_photos(
-        scene(tmp_path, region(RED, "a bright dog"), region(BLUE, "a cat"))
-    )
+    seen = training_photos(scene(tmp_path, region(RED, "a bright dog"), region(BLUE, "a cat")))
     orders = set()
     for epoch in range(25):
         red, blue = (extent(seen[epoch, 0][0], channel) for channel in (0, 2))
@@ -251,9 +249,7 @@ def test_regions_are_seen_through_a_frame(tmp_path: Path) -> None:
     boxes, kept = see(photo, phrases(5), (20.0, 10.0, 120.0, 60.0), 200, 200)
     assert_close(
         boxes,
-        torch.tensor(
-            [[20.0, 40.0, 60.0, 80.0], [0.0, 0.0, 60.0, 200.0], [0.0, 0.0, 200.0, 200.0]]
-        ),
+        torch.tensor([[20.0, 40.0, 60.0, 80.0], [0.0, 0.0, 60.0, 200.0], [0.0, 0.0, 200.0, 200.0]]),
     )
     assert kept == [phrases(5)[0], phrases(5)[1], phrases(5)[4]]
 

@@ -445,10 +445,9 @@ class FCLN(nn.Module):
         if not self.config.word_weight:
             return encoded.new_zeros(())
         logits = self.words(encoded).float()  # (captions, V)
-        said = torch.zeros(logits.shape, dtype=torch.bool)
-        for row, (photo, region) in enumerate(owners):
-            for phrase in targets[photo].phrases[region]:
-                said[row, list(phrase.content)] = True
+        said = said_words(
+            [targets[photo].phrases[region] for photo, region in owners], logits.shape[1]
+        )
         return word_loss(logits, said.to(logits.device))
 
     def _discriminate(
@@ -469,17 +468,39 @@ class FCLN(nn.Module):
                 seen.add(owners[index])
                 chosen.append(index)
         spoken = [phrases[index] for index in chosen]
-        words = [
-            frozenset().union(*(p.content for p in targets[photo].phrases[region]))
-            for photo, region in (owners[index] for index in chosen)
-        ]
-        compatible = torch.tensor(
-            [[phrase.content <= own for phrase in spoken] for own in words], dtype=torch.bool
-        ).reshape(len(chosen), len(chosen))
+        compatible = compatible_phrases(
+            spoken,
+            [targets[photo].phrases[region] for photo, region in (owners[i] for i in chosen)],
+        )
         scores = self.language.cross_log_likelihoods(
             encoded[chosen], pad_tokens([phrase.tokens for phrase in spoken]).to(encoded.device)
         )
         return discrimination_loss(scores, compatible.to(encoded.device))
+
+
+def compatible_phrases(
+    spoken: Sequence[PhraseTarget], phrases: Sequence[Sequence[PhraseTarget]]
+) -> Tensor:
+    """Which phrases may describe which regions, going by the words said of each.
+
+    Args:
+        spoken: N phrases.
+        phrases: of each of N regions.
+
+    Returns:
+        (N, N) bool, True at [i, j] where all that phrase j says is said of region i.
+    """
+    words = [frozenset(token for own in texts for token in own.content) for texts in phrases]
+    rows = [[phrase.content <= own for phrase in spoken] for own in words]
+    return torch.tensor(rows, dtype=torch.bool).reshape(len(words), len(spoken))
+
+
+def said_words(phrases: Sequence[Sequence[PhraseTarget]], words: int) -> Tensor:
+    """Words of each of N regions' phrases: (N, words) bool."""
+    said = torch.zeros(len(phrases), words, dtype=torch.bool)
+    for row, texts in enumerate(phrases):
+        said[row, [token for phrase in texts for token in phrase.content]] = True
+    return said
 
 
 def caption_tokens(model: FCLN, encoded: Tensor) -> list[list[int]]:

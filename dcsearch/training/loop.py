@@ -32,7 +32,7 @@ class TrainingOptions:
     config: FCLNConfig = dataclasses.field(default_factory=FCLNConfig.small)
     backbone_weights: Path | None = None  # None: torchvision's own download
     backbone_blocks_frozen: int = 0
-    steps: int = 3100
+    steps: int = 2800
     batch_size: int = 16
     learning_rate: float = 8e-4
     recognition_learning_rate: float = 2e-4  # its thousands of inputs add up

@@ -1,0 +1,71 @@
+"""`dcsearch refine`: a network's language model trained on, the rest left as it is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exits import DONE
+from cli.options import Device, Model, On
+from cli.progress import Bar
+from cli.terminal import say, short_path
+from dcsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from dcsearch.training.refine import RefiningProgress
+
+
+def refine(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            show_default=False,
+            help="A folder with train.jsonl, and val.jsonl to validate on.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The weights to write.")
+    ],
+    model: Model = None,
+    views: Annotated[
+        int | None, typer.Option("--views", metavar="N", min=1, help="Variations of each photo.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, help="How long.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Where chance begins.")
+    ] = None,
+    device: On = Device.auto,
+) -> None:
+    """Train a network's language model further, on region codes that are computed once.
+
+    Regions, objectness and boxes stay as they are.
+    """
+    from dcsearch.model.checkpoint import load_checkpoint
+    from dcsearch.training.refine import RefiningOptions
+    from dcsearch.training.refine import refine as refine_language
+
+    given = {"views": views, "steps": steps, "seed": seed}
+    options = RefiningOptions(
+        device=device.value,
+        **{option: value for option, value in given.items() if value is not None},
+    )
+    checkpoint = load_checkpoint(model)
+    with Bar("collecting", unit="batches", total=None) as bar:
+
+        def tell(progress: "RefiningProgress") -> None:
+            losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+            bar.reach(progress.done, total=progress.of, title=progress.stage, note=losses)
+            if losses and not bar.visible:
+                say(f"step {progress.done:,} of {progress.of:,}  {losses}")
+
+        try:
+            figures = refine_language(checkpoint, data, output, options, on_progress=tell)
+        except OSError as error:
+            raise UsageError(
+                f"{short_path(output)} cannot be written: {(error.strerror or str(error)).lower()}"
+            ) from error
+    say("  ".join(["refined;", *(f"{name} {value:.3f}" for name, value in figures.items())]))
+    raise typer.Exit(DONE)

@@ -1,0 +1,288 @@
+"""Refining: the language model trained on by itself, on region codes computed once.
+
+Of a whole training step, nearly all time goes into pixels, and the language model sees a few
+hundred captions for it. With everything below it fixed, its inputs can be kept, and it sees
+thousands. Regions, objectness and boxes stay exactly as they were.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from dcsearch.boxes import clip
+from dcsearch.data.regions import AnnotatedPhoto, read_regions
+from dcsearch.device import choose_device
+from dcsearch.errors import DataError
+from dcsearch.model.checkpoint import Checkpoint, save_checkpoint
+from dcsearch.model.fcln import PhraseTarget, Target, compatible_phrases, said_words
+from dcsearch.model.language import pad_tokens
+from dcsearch.model.losses import caption_loss, discrimination_loss, word_loss
+from dcsearch.model.matching import match
+from dcsearch.training.photos import Batches, TrainingPhotos, collate
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefiningOptions:
+    """How to refine."""
+
+    views: int = 2  # of each photo: as it is, then varied
+    proposals: int = 8  # of a photo that learn captions beside the annotated boxes
+    steps: int = 1400
+    batch_size: int = 1024  # regions a step
+    discriminated_regions: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.2  # of the codes
+    caption_weight: float = 1.0
+    discrimination_weight: float = 1.0
+    word_weight: float = 0.25
+    warm_up: int = 50
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefiningProgress:
+    """What a line about the work can say."""
+
+    stage: str  # "collecting" codes or "refining"
+    done: int
+    of: int
+    losses: dict[str, float]  # means since the last report; empty while collecting
+
+
+class CodeBank(NamedTuple):
+    """Regions as the language model learns from them."""
+
+    codes: Tensor  # (N, D) float16, before the language model's encoder
+    phrases: list[list[PhraseTarget]]  # of each of the N regions, at least one
+
+
+def refine(
+    checkpoint: Checkpoint,
+    data: Path,
+    output: Path,
+    options: RefiningOptions,
+    *,
+    on_progress: Callable[[RefiningProgress], None] | None = None,
+) -> dict[str, float]:
+    """Train a checkpoint's language model further and write the checkpoint that results.
+
+    Args:
+        checkpoint: its model is changed.
+        data: folder with train.jsonl, and val.jsonl if there is one; or a JSON-lines file.
+        output: the file to write, replaced only when whole.
+        options: how.
+        on_progress: told now and then.
+
+    Returns:
+        Mean losses on the validation regions; empty without.
+
+    Raises:
+        DataError: the data are missing, malformed or hold no phrase.
+    """
+    report = on_progress or (lambda progress: None)
+    device = choose_device(options.device)
+    model = checkpoint.model.to(device)
+    folder, file = (data, data / "train.jsonl") if data.is_dir() else (data.parent, data)
+    bank = collect(checkpoint, read_regions(file), options, device=device, report=report)
+    if not bank.phrases:
+        raise DataError(f"{file} holds no phrase; nothing can be learned from it")
+    began = time.monotonic()
+    language = model.language.train()
+    learning = [*language.parameters()]
+    if checkpoint.config.word_weight:
+        learning += model.words.parameters()
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        learning, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
+    )
+    torch.manual_seed(options.seed)
+    sums: dict[str, float] = {}
+    for step in range(options.steps):
+        rows = torch.randint(len(bank.phrases), (options.batch_size,))
+        with torch.autocast(device.type, torch.bfloat16):
+            losses = language_losses(checkpoint, bank, rows, options, device=device)
+            total = (
+                options.caption_weight * losses["caption"]
+                + options.discrimination_weight * losses["discrimination"]
+                + options.word_weight * losses["word"]
+            )
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        torch.nn.utils.clip_grad_norm_(learning, 5.0)
+        share = 0.5 * (1 + math.cos(math.pi * step / options.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * share * min(1.0, (step + 1) / options.warm_up)
+        optimizer.step()
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        if (step + 1) % 25 == 0 or step + 1 == options.steps:
+            count = 25 if (step + 1) % 25 == 0 else options.steps % 25
+            means = {name: value / count for name, value in sums.items()}
+            report(
+                RefiningProgress(stage="refining", done=step + 1, of=options.steps, losses=means)
+            )
+            sums = {}
+    model.eval()
+    provenance: dict[str, Any] = {
+        **checkpoint.provenance,
+        "refined": {
+            "steps": options.steps,
+            "regions": len(bank.phrases),
+            "seconds": round(time.monotonic() - began),
+            "seed": options.seed,
+        },
+    }
+    save_checkpoint(
+        output, model, checkpoint.vocabulary, name=checkpoint.name, provenance=provenance
+    )
+    return _validate(checkpoint, folder / "val.jsonl", options, device)
+
+
+@torch.no_grad()
+def collect(
+    checkpoint: Checkpoint,
+    photos: Sequence[AnnotatedPhoto],
+    options: RefiningOptions,
+    *,
+    device: torch.device,
+    report: Callable[[RefiningProgress], None],
+) -> CodeBank:
+    """Codes of the annotated boxes, and of the proposals near them, with their phrases."""
+    config = checkpoint.config
+    checkpoint.model.eval()
+    photos = [photo for photo in photos if photo.regions]
+    codes: list[Tensor] = []
+    phrases: list[list[PhraseTarget]] = []
+    for view in range(options.views):
+        seen = TrainingPhotos(
+            photos, config=config, vocabulary=checkpoint.vocabulary, seed=options.seed,
+            vary=view > 0,
+        )  # fmt: skip
+        sizes = [seen.size(index) for index in range(len(photos))]
+        batches = Batches(sizes, batch=16, seed=options.seed, start=0, steps=1).epoch(view)
+        loader = DataLoader(
+            seen,
+            batch_sampler=batches,
+            num_workers=options.workers,
+            collate_fn=collate,
+            multiprocessing_context="fork" if options.workers else None,
+        )
+        for done, (pixels, targets) in enumerate(loader, start=1):
+            with torch.autocast(device.type, torch.bfloat16):
+                own = _regions(checkpoint, pixels.to(device), targets, options)
+            codes.append(own.codes)
+            phrases += own.phrases
+            report(
+                RefiningProgress(
+                    stage="collecting",
+                    done=view * len(batches) + done,
+                    of=options.views * len(batches),
+                    losses={},
+                )
+            )
+    return CodeBank(torch.cat(codes) if codes else torch.zeros(0, config.code_size), phrases)
+
+
+def _regions(
+    checkpoint: Checkpoint, pixels: Tensor, targets: Sequence[Target], options: RefiningOptions
+) -> CodeBank:
+    """The regions with phrases of one batch of photos."""
+    model, config = checkpoint.model, checkpoint.config
+    height, width = pixels.shape[2:]
+    features = model.backbone(model.backbone.normalise(pixels))
+    candidates = model.localization(features)
+    boxes: list[Tensor] = []
+    phrases: list[list[PhraseTarget]] = []
+    for photo, target in enumerate(targets):
+        told = [index for index, own in enumerate(target.phrases) if own]
+        annotated = target.boxes.to(pixels.device)[told]  # (P, 4)
+        proposed = model.localization.propose(
+            candidates.boxes[photo],
+            candidates.objectness[photo],
+            width=width,
+            height=height,
+            most=config.proposals,
+            overlap=config.proposal_overlap,
+            considered=config.proposals_considered,
+        )
+        near = clip(candidates.boxes[photo, proposed], width, height)
+        found = match(near, annotated, positive=0.5, negative=0.5, every_region=False)
+        chosen = found.positive.nonzero().squeeze(1)[: options.proposals]
+        boxes.append(torch.cat([annotated, near[chosen]]))
+        owners = [*range(len(told)), *found.region[chosen].tolist()]
+        phrases += [target.phrases[told[owner]] for owner in owners]
+    sampled = model.interpolate(features, boxes, width=width, height=height)
+    return CodeBank(model.recognition(sampled).codes.half().cpu(), phrases)
+
+
+def language_losses(
+    checkpoint: Checkpoint,
+    bank: CodeBank,
+    rows: Tensor,
+    options: RefiningOptions,
+    *,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Caption, discrimination and word loss of some regions, by name."""
+    model = checkpoint.model
+    language = model.language
+    codes = functional.dropout(
+        bank.codes[rows].to(device).float(), options.dropout, language.training
+    )
+    encoded = language.encode(codes)
+    own = [bank.phrases[row] for row in rows.tolist()]
+    spoken = [texts[int(torch.randint(len(texts), ()))] for texts in own]
+    tokens = pad_tokens([phrase.tokens for phrase in spoken]).to(device)
+    likelihoods = language.log_likelihoods(encoded, tokens)
+    few = options.discriminated_regions
+    scores = language.cross_log_likelihoods(encoded[:few], tokens[:few])
+    losses = {
+        "caption": caption_loss(likelihoods, (tokens >= 0).sum(dim=1)),
+        "discrimination": discrimination_loss(
+            scores, compatible_phrases(spoken[:few], own[:few]).to(device)
+        ),
+        "word": encoded.new_zeros(()),
+    }
+    if checkpoint.config.word_weight:
+        logits = model.words(encoded).float()
+        losses["word"] = word_loss(logits, said_words(own, logits.shape[1]).to(device))
+    return losses
+
+
+@torch.no_grad()
+def _validate(
+    checkpoint: Checkpoint, file: Path, options: RefiningOptions, device: torch.device
+) -> dict[str, float]:
+    """Mean losses on the annotated boxes of up to 200 validation photos."""
+    if not file.exists():
+        return {}
+    few = RefiningOptions(
+        views=1, proposals=0, dropout=0.0, workers=0,
+        discriminated_regions=options.discriminated_regions,
+    )  # fmt: skip
+    photos = read_regions(file)
+    photos = photos[:: max(1, len(photos) // 200)]
+    bank = collect(checkpoint, photos, few, device=device, report=lambda progress: None)
+    torch.manual_seed(0)
+    order = torch.randperm(len(bank.phrases))
+    parts = [
+        language_losses(checkpoint, bank, rows, few, device=device)
+        for rows in torch.split(order, 256)
+        if len(rows) >= few.discriminated_regions
+    ]
+    return {
+        name: sum(part[name].item() for part in parts) / max(1, len(parts))
+        for name in (parts[0] if parts else {})
+    }
