@@ -112,19 +112,23 @@ class LanguageModel(nn.Module):
             over a row is log p(phrase | region).
         """
         lengths = (tokens != PADDING).sum(dim=1)  # (N,)
-        longest = tokens.shape[1]
-        state = self.begin(encoded)
-        hidden = [state.hidden]
-        for index in range(longest):
-            state = self.step(state, tokens[:, index].clamp(min=0))
-            hidden.append(state.hidden)
         targets = functional.pad(tokens, (0, 1), value=PADDING)
         targets = targets.scatter(1, lengths[:, None], self.end)  # (N, T + 1)
-        counted = targets != PADDING
-        states = torch.stack(hidden, dim=1)[counted]  # (words and ENDs, H)
-        spoken = -functional.cross_entropy(self.logits(states), targets[counted], reduction="none")
-        result = spoken.new_zeros(targets.shape)
-        return result.masked_scatter(counted, spoken)
+        state = self.begin(encoded)
+        rows = torch.arange(len(tokens), device=tokens.device)
+        hidden, places = [state.hidden], [rows * targets.shape[1]]
+        for index in range(tokens.shape[1]):
+            speaking = tokens[rows, index] != PADDING  # the others have come to their end
+            rows, state = rows[speaking], state.take(speaking)
+            state = self.step(state, tokens[rows, index])
+            hidden.append(state.hidden)
+            places.append(rows * targets.shape[1] + index + 1)
+        place = torch.cat(places)  # (words and ENDs,) in the flattened result
+        spoken = -functional.cross_entropy(
+            self.logits(torch.cat(hidden)), targets.flatten()[place], reduction="none"
+        )
+        result = spoken.new_zeros(targets.numel()).index_put((place,), spoken)
+        return result.reshape(targets.shape)
 
     def cross_log_likelihoods(self, encoded: Tensor, tokens: Tensor) -> Tensor:
         """log p(phrase | region) of every phrase for every region.
@@ -147,12 +151,13 @@ class LanguageModel(nn.Module):
             state.hidden.repeat_interleave(phrases, dim=0),
             state.cell.repeat_interleave(phrases, dim=0),
         )  # (N * M, H), region by region
+        speaking = torch.arange(phrases, device=tokens.device)  # phrases that have not ended
         for index in range(tokens.shape[1]):
-            state = self.step(state, tokens[:, index].clamp(min=0).repeat(regions))
-            speaking = (targets[:, index + 1] != PADDING).nonzero().squeeze(1)  # (m,)
-            hidden = state.hidden.reshape(regions, phrases, -1)[:, speaking]  # (N, m, H)
+            going = tokens[speaking, index] != PADDING  # (m,)
+            state, speaking = state.take(going.repeat(regions)), speaking[going]
+            state = self.step(state, tokens[speaking, index].repeat(regions))
             spoken = -functional.cross_entropy(
-                self.logits(hidden).flatten(0, 1),
+                self.logits(state.hidden),
                 targets[speaking, index + 1].repeat(regions),
                 reduction="none",
             )
