@@ -18,10 +18,10 @@ from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import State
 from dcsearch.vocabulary import UnknownWord, Vocabulary, words_of
 
-OBJECTNESS_WEIGHT = 1.0
+OBJECTNESS_WEIGHT = 2.0
 LONGEST_PHRASE = 50  # words
 _CHUNK = 8192  # regions computed at a time
-_ROWS = 1024  # of them in one softmax, so that its logits stay in the processor's cache
+_ROWS = 512  # of them in one softmax, so that its logits stay in the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,10 @@ class LikelihoodScorer:
         output = self.language.output
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self._weight = output.weight.detach().T.to(dtype).contiguous()  # (H, V + 1)
-        self._bias = output.bias.detach().to(dtype)
+        # A hidden state lies in (-1, 1), so no logit exceeds this; shifted, none overflows exp.
+        bound = float((output.weight.detach().abs().sum(dim=1) + output.bias.detach()).max())
+        self._shift = max(0.0, bound - 80.0)
+        self._bias = (output.bias.detach() - self._shift).to(dtype)
 
     def codes(self, codes: np.ndarray) -> Tensor:
         """Stored codes (N, E) as the language model reads them."""
@@ -149,10 +152,12 @@ class LikelihoodScorer:
         totals = [
             torch.addmm(self._bias, rows.to(self._weight.dtype), self._weight)
             .float()
-            .logsumexp(dim=1)
+            .exp_()
+            .sum(dim=1)
+            .log_()
             for rows in torch.split(hidden, _ROWS)
         ]
-        return logits - torch.cat(totals)[:, None] if totals else logits
+        return logits - (torch.cat(totals) + self._shift)[:, None]
 
     def _descend(self, node: _Node, state: State, so_far: Tensor, result: Tensor) -> None:
         """Fill the columns of the phrases that pass through a node, depth first."""
