@@ -68,3 +68,9 @@ def clip(boxes: Tensor, width: float, height: float) -> Tensor:
     x = boxes[..., 0::2].clamp(0, width)
     y = boxes[..., 1::2].clamp(0, height)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
+def not_empty(boxes: Tensor) -> Tensor:
+    """Which boxes have at least one pixel of width and of height: (..., 4) to (...) bool."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return (sides >= 1).all(dim=-1)

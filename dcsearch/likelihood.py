@@ -103,14 +103,14 @@ class LikelihoodScorer:
         output = self.language.output
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self._weight = output.weight.detach().T.to(dtype).contiguous()  # (H, V + 1)
-        # A hidden state lies in (-1, 1), so no logit exceeds this; shifted, none overflows exp.
-        bound = float((output.weight.detach().abs().sum(dim=1) + output.bias.detach()).max())
-        self._shift = max(0.0, bound - 80.0)
-        self._bias = (output.bias.detach() - self._shift).to(dtype)
+        self._bias = output.bias.detach().to(dtype)
+        # A hidden state lies in (-1, 1), so no logit exceeds this; below 80 exp cannot overflow.
+        bound = float((output.weight.detach().abs().sum(dim=1) + output.bias.detach().abs()).max())
+        self._small = bound < 80
 
     def codes(self, codes: np.ndarray) -> Tensor:
         """Stored codes (N, E) as the language model reads them."""
-        return torch.from_numpy(np.ascontiguousarray(codes)).to(self.device).float()
+        return torch.from_numpy(np.array(codes, dtype=np.float32)).to(self.device)
 
     def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
         """log p(phrase | region) of each region: (N,) float32, each <= 0, of codes (N, E)."""
@@ -149,15 +149,14 @@ class LikelihoodScorer:
         index = torch.tensor(list(words), device=hidden.device)
         output = self.language.output
         logits = hidden @ output.weight[index].T + output.bias[index]  # (n, W)
-        totals = [
-            torch.addmm(self._bias, rows.to(self._weight.dtype), self._weight)
-            .float()
-            .exp_()
-            .sum(dim=1)
-            .log_()
-            for rows in torch.split(hidden, _ROWS)
-        ]
-        return logits - (torch.cat(totals) + self._shift)[:, None]
+        totals = []
+        for rows in torch.split(hidden, _ROWS):
+            all_logits = torch.addmm(self._bias, rows.to(self._weight.dtype), self._weight).float()
+            if self._small:  # half the time of logsumexp, which looks for the maximum first
+                totals.append(all_logits.exp_().sum(dim=1).log_())
+            else:
+                totals.append(all_logits.logsumexp(dim=1))
+        return (logits - torch.cat(totals)[:, None]).clamp(max=0)  # rounding may exceed 0
 
     def _descend(self, node: _Node, state: State, so_far: Tensor, result: Tensor) -> None:
         """Fill the columns of the phrases that pass through a node, depth first."""

@@ -26,7 +26,8 @@ class UnknownWord:
 
 def words_of(text: str) -> list[str]:
     """Words of a text, by the rule at the top of this file; empty when nothing is left."""
-    plain = unicodedata.normalize("NFKD", text.lower())
+    plain = unicodedata.normalize("NFKD", text).lower()
+    plain = unicodedata.normalize("NFKD", plain)  # some small letters decompose further
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return plain.translate(_DELETE).split()
 

@@ -1,11 +1,20 @@
 """Detection: boxes of one photo for a phrase, against a plain loop over the scores."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 from conftest import WORDS
 
 from dcsearch.describe import Description
 from dcsearch.detection import Detection, detect
-from dcsearch.likelihood import LikelihoodScorer, Phrase, read_phrase, region_scores
+from dcsearch.likelihood import (
+    OBJECTNESS_WEIGHT,
+    LikelihoodScorer,
+    Phrase,
+    read_phrase,
+    region_scores,
+)
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.vocabulary import Vocabulary
 
@@ -40,11 +49,14 @@ LEFT, RIGHT, WIDE = (0.0, 0.0, 40.0, 40.0), (60.0, 0.0, 100.0, 40.0), (0.0, 0.0,
 
 
 def test_boxes_come_best_first_with_all_that_is_known_of_them() -> None:
-    half = float(np.exp(np.float32(-1 / 2)))  # its logarithm is -1/2 to the last digit
+    half = float(np.float32(1 / 2))
+    faint = OBJECTNESS_WEIGHT * np.log(1 / 2)
     found = detect(description((LEFT, -8), (RIGHT, -2), objectness=half), PHRASE, Told())
+    assert [detection.score for detection in found] == pytest.approx([-2 + faint, -8 + faint])
+    found = [dataclasses.replace(detection, score=0.0) for detection in found]
     assert found == [
-        Detection(box=RIGHT, score=-2.5, log_likelihood=-2.0, objectness=half, caption="caption 1"),
-        Detection(box=LEFT, score=-8.5, log_likelihood=-8.0, objectness=half, caption="caption 0"),
+        Detection(box=RIGHT, score=0.0, log_likelihood=-2.0, objectness=half, caption="caption 1"),
+        Detection(box=LEFT, score=0.0, log_likelihood=-8.0, objectness=half, caption="caption 0"),
     ]
 
 

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from dcsearch.errors import UsageError
 from dcsearch.likelihood import (
     LONGEST_PHRASE,
+    OBJECTNESS_WEIGHT,
     LikelihoodScorer,
     Phrase,
     read_phrase,
@@ -152,6 +153,55 @@ def test_likelihoods_are_those_of_a_plain_loop_over_words(
     assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [3.0, 10.0, 30.0, 100.0])
+def test_likelihoods_of_a_model_of_strong_opinions_are_exact_too(
+    scale: float, tiny_checkpoint: Checkpoint
+) -> None:
+    """Large weights make logits far apart; neither end may overflow or vanish."""
+    with torch.no_grad():
+        tiny_checkpoint.model.language.output.weight.mul_(scale)
+    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
+    stored, asked = codes(4), phrases(*TEXTS)
+    expected = [
+        [plain_log_likelihood(tiny_checkpoint, code, list(phrase.tokens)) for phrase in asked]
+        for code in stored
+    ]
+    found = scorer.log_likelihoods(stored, asked)
+    assert_allclose(found, expected, rtol=1e-5)
+    assert (found <= 0).all()
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_what_is_nearly_certain_is_not_more_than_certain(
+    bfloat16: bool, tiny_checkpoint: Checkpoint
+) -> None:
+    output = tiny_checkpoint.model.language.output
+    with torch.no_grad():
+        output.weight.zero_()
+        tiny_checkpoint.model.get_parameter("language.output.bias").zero_()[1] = 20.06
+    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu", bfloat16=bfloat16)
+    logs = scorer.next_word(torch.zeros(2, 12), [1, 2])
+    assert_allclose(logs.detach().numpy(), [[0.0, -20.06]] * 2, atol=0.1)
+    assert (logs <= 0).all()  # or a sum that can only fall would rise
+
+
+def test_bfloat16_is_close_and_never_above_zero(tiny_checkpoint: Checkpoint) -> None:
+    stored, asked = codes(50), phrases(*TEXTS)
+    exact = LikelihoodScorer(tiny_checkpoint, device="cpu").log_likelihoods(stored, asked)
+    fast = LikelihoodScorer(tiny_checkpoint, device="cpu", bfloat16=True)
+    found = fast.log_likelihoods(stored, asked)
+    assert found.dtype == np.float32
+    assert_allclose(found, exact, atol=0.1)
+    assert (found <= 0).all()
+
+
+def test_the_next_word_is_one_of_all(scorer: LikelihoodScorer) -> None:
+    hidden = torch.rand(7, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    logs = scorer.next_word(hidden, range(len(WORDS) + 1))
+    assert logs.shape == (7, len(WORDS) + 1)
+    assert_allclose(logs.exp().sum(dim=1).detach().numpy(), 1.0, rtol=1e-5)
+
+
 def test_phrases_that_begin_alike_together_are_phrases_one_at_a_time(
     scorer: LikelihoodScorer,
 ) -> None:
@@ -240,11 +290,10 @@ def test_a_gpu_scores_what_a_cpu_scores(tiny_checkpoint: Checkpoint) -> None:
 def test_scores_add_the_logarithm_of_the_objectness() -> None:
     likelihoods = np.array([[-1.0, -2.0], [-3.0, -4.0]], dtype=np.float32)
     objectness = np.array([1.0, 1 / 4], dtype=np.float32)
-    expected = [[-1.0, -2.0], [-3.0 + np.log(1 / 4), -4.0 + np.log(1 / 4)]]
+    quarter = OBJECTNESS_WEIGHT * np.log(1 / 4)
+    expected = [[-1.0, -2.0], [-3.0 + quarter, -4.0 + quarter]]
     assert_allclose(region_scores(likelihoods, objectness), expected, rtol=1e-6)
-    assert_allclose(
-        region_scores(likelihoods[:, 0], objectness), [-1.0, -3.0 + np.log(1 / 4)], rtol=1e-6
-    )
+    assert_allclose(region_scores(likelihoods[:, 0], objectness), [-1.0, -3.0 + quarter], rtol=1e-6)
 
 
 def test_scores_are_finite_and_never_above_zero() -> None:

@@ -83,7 +83,8 @@ def plain_proposals(
         [min(max(x, 0.0), float(limit)) for x, limit in zip(box, [width, height] * 2, strict=True)]
         for box in boxes.tolist()
     ]
-    order = sorted(range(len(cut)), key=lambda index: -objectness[index].item())
+    visible = [index for index, (x0, y0, x1, y1) in enumerate(cut) if x1 - x0 >= 1 and y1 - y0 >= 1]
+    order = sorted(visible, key=lambda index: -objectness[index].item())
     kept: list[int] = []
     for index in order[: considered or None]:
         if all(iou(cut[index], cut[other]) <= overlap for other in kept):

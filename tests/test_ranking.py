@@ -6,7 +6,13 @@ import torch
 from conftest import WORDS
 from torch import Tensor
 
-from dcsearch.likelihood import LikelihoodScorer, Phrase, read_phrase, region_scores
+from dcsearch.likelihood import (
+    OBJECTNESS_WEIGHT,
+    LikelihoodScorer,
+    Phrase,
+    read_phrase,
+    region_scores,
+)
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import State
 from dcsearch.ranking import RankedPhoto, Ranking
@@ -146,7 +152,9 @@ def test_one_region_may_answer_every_phrase_and_the_score_is_the_mean(
     likelihoods = [float(scorer.log_likelihood(codes, phrase)[0]) for phrase in asked]
     (ranked,) = ranking.best()
     assert ranked.photo == 3
-    assert ranked.score == pytest.approx(np.mean(likelihoods) + np.log(1 / 2), rel=1e-6)
+    assert ranked.score == pytest.approx(
+        np.mean(likelihoods) + OBJECTNESS_WEIGHT * np.log(1 / 2), rel=1e-6
+    )
 
 
 def rows_computed(
@@ -178,6 +186,20 @@ def test_pruning_computes_fewer_rows_and_the_same_answer(
     pruned = Ranking(scorer, asked, top=3)
     assert rows_computed(scorer, pruned, album, monkeypatch) < 0.9 * every
     assert_same(pruned.best(), plain.best())
+
+
+@pytest.mark.parametrize("texts", QUERIES)
+def test_pruning_changes_nothing_in_bfloat16_either(
+    texts: tuple[str, ...], tiny_checkpoint: Checkpoint
+) -> None:
+    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu", bfloat16=True)
+    for seed in range(3):
+        album, answers = Album(60, seed=seed), []
+        for prune in (True, False):
+            ranking = Ranking(scorer, phrases(*texts), top=4, prune=prune)
+            album.add_to(ranking, chunks=8)
+            answers.append(ranking.best())
+        assert_same(*answers)
 
 
 def test_adding_a_photo_at_a_time_keeps_the_best_so_far(scorer: LikelihoodScorer) -> None:

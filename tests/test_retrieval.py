@@ -26,7 +26,7 @@ from dcsearch.evaluation.retrieval import (
     evaluate_retrieval,
     mean_rank,
 )
-from dcsearch.likelihood import LikelihoodScorer, Phrase
+from dcsearch.likelihood import OBJECTNESS_WEIGHT, LikelihoodScorer, Phrase
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.vocabulary import Vocabulary
 
@@ -250,8 +250,8 @@ def test_localization_looks_at_the_source_photo_and_not_at_the_best(world: World
 
 
 def test_objectness_has_its_say_in_the_alignment(world: World) -> None:
-    faint = Seen(B, {"a dog": -1.0}, objectness=math.exp(-3))
-    clear = Seen(A, {"a dog": -2.0}, objectness=math.exp(-1))
+    faint = Seen(B, {"a dog": -1.0}, objectness=math.exp(-3 / OBJECTNESS_WEIGHT))
+    clear = Seen(A, {"a dog": -2.0}, objectness=math.exp(-1 / OBJECTNESS_WEIGHT))
     world.add([faint, clear], [(A, "a dog")])
     assert world.figures(phrases=1).localization[0.5] == 1.0  # -3 against -4
 

@@ -146,7 +146,7 @@ def finished(straight: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def tidy(tmp_path: Path) -> Iterator[None]:
-    """Runs are megabytes, which the temporary folders of the last few sessions need not keep."""
+    """Runs are megabytes, which temporary folders need not keep."""
     yield
     for state in tmp_path.rglob("state.pt"):
         state.unlink()
@@ -510,8 +510,7 @@ def test_data_without_regions_are_refused(options: TrainingOptions, tmp_path: Pa
         train(tmp_path, tmp_path / "run", options)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no photo"])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "content"), [(0, None), (0, b""), (0, b"no photo"), (1, None)])
 def test_a_photo_that_is_missing_or_broken_is_named(
     workers: int, content: bytes | None, options: TrainingOptions, tmp_path: Path
 ) -> None:

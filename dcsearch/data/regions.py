@@ -42,7 +42,7 @@ def read_regions(file: Path) -> list[AnnotatedPhoto]:
         DataError: no such file, or a line that is not of the form above; the line is named.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise DataError(f"no such file: {file}; it should hold one JSON object a photo") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +53,10 @@ def read_regions(file: Path) -> list[AnnotatedPhoto]:
             continue
         try:
             photos.append(_photo(json.loads(line), file.parent))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),
+        ) as error:
             reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
             raise DataError(f"{file} line {number}: {reason}; mend or remove the line") from None
     return photos
@@ -68,17 +71,27 @@ def _photo(row: dict[str, Any], folder: Path) -> AnnotatedPhoto:
         width=width,
         height=height,
         regions=tuple(_region(region, width, height) for region in row["regions"]),
-        captions=tuple(row.get("captions", ())),
+        captions=_texts(row, "captions"),
     )
 
 
 def _region(row: dict[str, Any], width: int, height: int) -> AnnotatedRegion:
     x0, y0, x1, y1 = (float(edge) for edge in row["box"])
-    if not (0 <= x0 < x1 <= width + 1 and 0 <= y0 < y1 <= height + 1):
+    inside = x0 >= 0 and x1 <= width + 1 and y0 >= 0 and y1 <= height + 1
+    x1, y1 = min(x1, width), min(y1, height)  # some datasets count the last pixel too
+    if not (inside and x0 < x1 and y0 < y1):
         raise ValueError(f"box {row['box']} is empty or outside its {width} x {height} frame")
     return AnnotatedRegion(
-        box=(x0, y0, min(x1, width), min(y1, height)),
-        phrases=tuple(row["phrases"]),
-        long_phrases=tuple(row.get("long_phrases", ())),
+        box=(x0, y0, x1, y1),
+        phrases=_texts(row, "phrases", needed=True),
+        long_phrases=_texts(row, "long_phrases"),
         kind=str(row.get("kind", "")),
     )
+
+
+def _texts(row: dict[str, Any], key: str, *, needed: bool = False) -> tuple[str, ...]:
+    """A list of texts; empty when it is absent and not needed."""
+    texts = row[key] if needed else row.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{key} is no list of texts")
+    return tuple(texts)

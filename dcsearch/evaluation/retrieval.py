@@ -201,7 +201,10 @@ def evaluate_retrieval(
         ranks, overlaps, single = [], [], []
         for query in drawn:
             columns = [column[asked.text] for asked in query.phrases]
-            values = scores[np.array(pool)][:, columns]  # (pool, phrases)
+            values = scores[np.array(pool)][:, columns].astype(np.float64)  # (pool, phrases)
+            values = values[:, ~np.isnan(values).any(axis=0)]  # of the phrases that say something
+            if values.shape[1] == 0:
+                values = np.zeros((len(pool), 1))
             if mean == "probability":
                 values = np.exp(values)
             ranks.append(mean_rank(values.mean(axis=1), query.photo))
@@ -259,8 +262,8 @@ def align_all(
     """Score and index of the aligned region of every phrase in every photo.
 
     Returns:
-        (P, M) float32 scores and (P, M) int64 indices; a photo without regions and a phrase
-        without a known word score -1e9 and align to -1.
+        (P, M) float32 scores and (P, M) int64 indices. A photo without regions scores -1e9 and a
+        phrase without a known word NaN; both align to -1.
     """
     scores = np.full((len(described), len(texts)), -1e9, dtype=np.float32)
     aligned = np.full((len(described), len(texts)), -1, dtype=np.int64)
@@ -272,6 +275,7 @@ def align_all(
             columns.append(column)
         except UsageError:
             continue
+    scores[:, sorted(set(range(len(texts))) - set(columns))] = np.nan
     if not columns:
         return scores, aligned
     for first in range(0, len(described), batch):

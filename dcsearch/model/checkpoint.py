@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from dcsearch.model.fcln import FCLN, FCLNConfig
 from dcsearch.model.header import damaged, default_checkpoint_path, read_header, write_header
@@ -56,7 +56,7 @@ def save_checkpoint(
         provenance=provenance,
     )
     whole = path.with_name(path.name + ".part")
-    save_file(tensors, whole, metadata=metadata)
+    whole.write_bytes(save(tensors, metadata=metadata))
     os.replace(whole, path)
 
 

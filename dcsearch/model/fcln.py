@@ -1,15 +1,16 @@
 """FCLN: the paper's Figure 2. A frozen config makes it the paper's network or the small default."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from dcsearch.boxes import clip, decode_offsets, encode_offsets
+from dcsearch.boxes import clip, decode_offsets, encode_offsets, not_empty
 from dcsearch.model.anchors import PAPER_SHAPES, shapes_of
 from dcsearch.model.backbone import Backbone, MobileNetV2Backbone, VGG16Backbone
 from dcsearch.model.language import LanguageModel, pad_tokens
@@ -110,6 +111,36 @@ class FCLNConfig:
             discrimination_weight=0.5, word_weight=0.5,
         )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            ValueError: a value of the wrong type or out of range; it is named.
+        """
+        may_be_zero = (
+            *("proposals_considered", "recognised_boxes"),
+            *("described_regions", "discriminated_regions"),
+        )
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if each.name == "backbone":
+                fits = value in ("vgg16", "mobilenet_v2")
+            elif each.name == "anchor_shapes":
+                fits = len(value) > 0 and all(
+                    len(shape) == 2 and all(_number(side) and side > 0 for side in shape)
+                    for shape in value
+                )
+            elif each.type is bool:
+                fits = isinstance(value, bool)
+            elif each.type is int:
+                least = 0 if each.name in may_be_zero else 1
+                fits = type(value) is int and least <= value <= 1_000_000
+            else:
+                most = math.inf if each.name.endswith("_weight") else 1.0
+                fits = _number(value) and 0 <= value <= most
+            if not fits:
+                raise ValueError(f"{each.name} cannot be {value!r}")
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `from_json` reads them."""
         return dataclasses.asdict(self)
@@ -120,6 +151,7 @@ class FCLNConfig:
 
         Raises:
             TypeError: a field is missing or unknown.
+            ValueError: a value of the wrong type or out of range.
         """
         shapes = tuple((width, height) for width, height in values.get("anchor_shapes", ()))
         return cls(**{**values, "anchor_shapes": shapes})
@@ -135,6 +167,10 @@ class FCLNConfig:
             return max(least, round(pixels * scale / multiple) * multiple)
 
         return side(width), side(height)
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(cast(float, value))
 
 
 class PhraseTarget(NamedTuple):
@@ -262,7 +298,8 @@ class FCLN(nn.Module):
             torch.split(recognised.codes, counts),
             strict=True,
         ):
-            kept = nms(boxes, objectness, self.config.final_overlap)[:most]
+            shown = not_empty(boxes).nonzero().squeeze(1)
+            kept = shown[nms(boxes[shown], objectness[shown], self.config.final_overlap)[:most]]
             encoded = self.language.encode(codes[kept]).float()
             regions.append(Regions(boxes[kept], objectness[kept], encoded))
         return regions

@@ -77,9 +77,11 @@ def read_header(path: Path | None = None) -> CheckpointHeader:
         header = json.loads(metadata[METADATA_KEY])
         made_as = header["format"]
         if made_as == FORMAT:
+            if not all(isinstance(text, str) for text in (header["name"], *header["words"])):
+                raise ValueError("names and words are texts")
             return CheckpointHeader(
                 path=path,
-                name=str(header["name"]),
+                name=header["name"],
                 sha256=hashlib.sha256(content).hexdigest(),
                 config=dict(header["config"]),
                 words=tuple(header["words"]),

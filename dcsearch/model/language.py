@@ -161,7 +161,7 @@ class LanguageModel(nn.Module):
                 targets[speaking, index + 1].repeat(regions),
                 reduction="none",
             )
-            total = total.index_add(1, speaking, spoken.reshape(regions, -1))
+            total = total.index_add(1, speaking, spoken.reshape(regions, len(speaking)))
         return total
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import nms
 
-from dcsearch.boxes import clip, decode_offsets
+from dcsearch.boxes import clip, decode_offsets, not_empty
 from dcsearch.model.anchors import anchor_boxes
 
 
@@ -76,7 +76,8 @@ class LocalizationLayer(nn.Module):
         """Indices of one photo's proposals, best first: greedy NMS by objectness (test time).
 
         Args:
-            boxes: (N, 4), clipped to the photo before they are compared.
+            boxes: (N, 4), clipped to the photo before they are compared; those outside it are
+                no proposals.
             objectness: (N,).
             width: of the photo as the network sees it, pixels.
             height: likewise.
@@ -87,9 +88,11 @@ class LocalizationLayer(nn.Module):
         Returns:
             (M,) int64, M <= most.
         """
-        top = min(considered or len(boxes), len(boxes))
-        best = objectness.topk(top).indices
-        kept = nms(clip(boxes[best], width, height), objectness[best], overlap)
+        clipped = clip(boxes, width, height)
+        visible = not_empty(clipped).nonzero().squeeze(1)
+        top = min(considered or len(visible), len(visible))
+        best = visible[objectness[visible].topk(top).indices]
+        kept = nms(clipped[best], objectness[best], overlap)
         return best[kept[:most]]
 
     def interpolate(self, features: Tensor, boxes: Tensor, *, width: int, height: int) -> Tensor:

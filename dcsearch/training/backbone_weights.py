@@ -33,10 +33,13 @@ def load_backbone(model: FCLN, file: Path | None) -> None:
     _load(own, {key: features[key] for key in wanted if key in features}, file)
     recognition = model.recognition
     if model.config.backbone == "vgg16" and "classifier.0.weight" in weights:
-        for layer, key in ((recognition.fc6, "classifier.0"), (recognition.fc7, "classifier.3")):
-            _load(
-                layer, {name: weights[f"{key}.{name}"].float() for name in ("weight", "bias")}, file
-            )
+        for layer, key in ((recognition.fc6, "classifier.0."), (recognition.fc7, "classifier.3.")):
+            own_weights = {
+                name.removeprefix(key): value.float()
+                for name, value in weights.items()
+                if name.startswith(key)
+            }
+            _load(layer, own_weights, file)
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], file: Path | None) -> None:

@@ -1,9 +1,12 @@
 """Training an FCLN end to end: one loop, resumable to the step (paper section 3.3, modernised)."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -103,8 +106,35 @@ def train(
     try:
         return run.go(on_progress or (lambda progress: None))
     except KeyboardInterrupt:
-        run.save()
+        with uninterrupted():
+            run.save()
         raise
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done, and then interrupt.
+
+    Between two steps a run is whole; in the middle of one its parts belong to different steps.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not ours or before in (None, signal.SIG_IGN):
+        yield
+        return
+    asked = False
+
+    def remember(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 class _Run:
@@ -220,40 +250,62 @@ class _Run:
         saved = told = time.monotonic()
         losses: dict[str, float] = {}
         counted = 0
-        for pixels, targets in self._loader():
-            began = time.monotonic()
-            for name, value in self._learn(pixels, targets).items():
-                losses[name] = losses.get(name, 0.0) + value
-            counted += 1
-            self.step += 1
-            self.seconds += time.monotonic() - began
-            validation = None
-            if self.step % options.validate_every == 0 or self.step == options.steps:
-                validation = self.validate()
-            if self.step % 10 == 0 or validation is not None or self.step == options.steps:
-                now = time.monotonic()
-                pace = (now - told) / counted
-                means = {name: value / counted for name, value in losses.items()}
-                self._log({"step": self.step, "seconds_per_step": round(pace, 3), **means})
-                if validation:
-                    self._log({"step": self.step, "validation": validation})
-                report(
-                    TrainingProgress(
-                        step=self.step,
-                        steps=options.steps,
-                        epoch=self.step * options.batch_size / len(self.photos),
-                        loss=means["total"],
-                        seconds_per_step=pace,
-                        seconds_left=pace * (options.steps - self.step),
-                        validation=validation,
-                    )
-                )
-                losses, counted, told = {}, 0, time.monotonic()
+        for pixels, targets in self._batches():
+            progress = None
+            with uninterrupted():
+                began = time.monotonic()
+                for name, value in self._learn(pixels, targets).items():
+                    losses[name] = losses.get(name, 0.0) + value
+                counted += 1
+                self.step += 1
+                self.seconds += time.monotonic() - began
+                last = self.step == options.steps
+                validation = None
+                if self.step % options.validate_every == 0 or last:
+                    validation = self.validate()
+                if self.step % 10 == 0 or validation is not None or last:
+                    pace = (time.monotonic() - told) / counted
+                    means = {name: value / counted for name, value in losses.items()}
+                    self._log({"step": self.step, "seconds_per_step": round(pace, 3), **means})
+                    if validation:
+                        self._log({"step": self.step, "validation": validation})
+                    progress = self._progress(means["total"], pace, validation)
+                    losses, counted, told = {}, 0, time.monotonic()
+            if progress:
+                report(progress)
             if time.monotonic() - saved > 60 * options.checkpoint_minutes:
-                self.save()
+                with uninterrupted():
+                    self.save()
                 saved = time.monotonic()
-        self.save()
+        with uninterrupted():
+            self.save()
         return self.checkpoint
+
+    def _progress(
+        self, loss: float, pace: float, validation: dict[str, float] | None
+    ) -> TrainingProgress:
+        options = self.options
+        return TrainingProgress(
+            step=self.step,
+            steps=options.steps,
+            epoch=self.step * options.batch_size / len(self.photos),
+            loss=loss,
+            seconds_per_step=pace,
+            seconds_left=pace * (options.steps - self.step),
+            validation=validation,
+        )
+
+    def _batches(self) -> Iterator[tuple[Tensor, list[Target]]]:
+        """Batches from the loader; a worker's DataError as one sentence.
+
+        Raises:
+            DataError: a photo is missing or broken.
+        """
+        try:
+            yield from self._loader()
+        except DataError as error:
+            sentence = str(error).strip().splitlines()[-1]
+            raise DataError(sentence.removeprefix("dcsearch.errors.DataError: ")) from None
 
     def _loader(self) -> Iterator[tuple[Tensor, list[Target]]]:
         options = self.options
@@ -366,7 +418,8 @@ class _Run:
             words = state["words"]
         except Exception as error:  # torch.load raises whatever the damage makes it raise
             raise UsageError(
-                f"{self.state_file} cannot be read ({error}); start anew in another folder"
+                f"{self.state_file} cannot be read ({type(error).__name__}); start anew in "
+                "another folder"
             ) from None
         if not same or words != list(self.vocabulary.words):
             raise UsageError(

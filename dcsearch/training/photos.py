@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.errors import DataError
 from dcsearch.model.fcln import FCLNConfig, PhraseTarget, Target
 from dcsearch.vocabulary import Vocabulary, words_of
 
-SIDED = frozenset({"left", "right"})
+SIDED = ("left", "right")  # and what begins so: leftmost, right-hand
 # Words that do not by themselves describe a region: two phrases may share them and differ.
 FUNCTION_WORDS = frozenset(
     word
@@ -56,9 +57,10 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
         ]
         self.mirrored = [
             not any(
-                SIDED & set(words_of(text))
+                word.startswith(SIDED)
                 for region in photo.regions
                 for text in (*region.phrases, *region.long_phrases)
+                for word in words_of(text)
             )
             for photo in photos
         ]
@@ -113,9 +115,16 @@ def crop_frame(width: int, height: int, chance: random.Random) -> tuple[float, f
 def cut(
     photo: AnnotatedPhoto, frame: tuple[float, float, float, float], width: int, height: int
 ) -> np.ndarray:
-    """Pixels (height, width, 3) uint8 of the frame, whatever size and squash the file has."""
-    with Image.open(photo.path) as opened:
-        image = opened.convert("RGB")
+    """Pixels (height, width, 3) uint8 of the frame, whatever size and squash the file has.
+
+    Raises:
+        DataError: the photo is missing or broken.
+    """
+    try:
+        with Image.open(photo.path) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"photo {photo.path} cannot be opened: {error}") from None
     x, y = image.width / photo.width, image.height / photo.height
     window = (frame[0] * x, frame[1] * y, frame[2] * x, frame[3] * y)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
