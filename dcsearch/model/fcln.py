@@ -255,18 +255,24 @@ class FCLN(nn.Module):
         height, width = pixels.shape[2:]
         features = self.backbone(self.backbone.normalise(pixels))
         candidates = self.localization(features)
-        proposed = [
-            self.localization.propose(
-                boxes, objectness, width=width, height=height, most=self.config.proposals,
-                overlap=self.config.proposal_overlap, considered=self.config.proposals_considered,
-            )
-            for boxes, objectness in zip(candidates.boxes, candidates.objectness, strict=True)
-        ]  # fmt: skip
         boxes = [
-            clip(all_boxes[chosen], width, height)
-            for all_boxes, chosen in zip(candidates.boxes, proposed, strict=True)
+            self.proposals(candidates, photo, width=width, height=height)
+            for photo in range(len(pixels))
         ]
         return self.recognise(features, boxes, width=width, height=height, most=most)
+
+    def proposals(self, candidates: Candidates, photo: int, *, width: int, height: int) -> Tensor:
+        """Boxes (R, 4) of one photo's proposals, clipped, best first; the gradient flows on."""
+        chosen = self.localization.propose(
+            candidates.boxes[photo].detach(),
+            candidates.objectness[photo].detach(),
+            width=width,
+            height=height,
+            most=self.config.proposals,
+            overlap=self.config.proposal_overlap,
+            considered=self.config.proposals_considered,
+        )
+        return clip(candidates.boxes[photo, chosen], width, height)
 
     @torch.no_grad()
     def recognise(
@@ -422,16 +428,7 @@ class FCLN(nn.Module):
         config = self.config
         batch = []
         for photo, target in enumerate(targets):
-            proposed = self.localization.propose(
-                candidates.boxes[photo].detach(),
-                candidates.objectness[photo].detach(),
-                width=width,
-                height=height,
-                most=config.proposals,
-                overlap=config.proposal_overlap,
-                considered=config.proposals_considered,
-            )
-            boxes = clip(candidates.boxes[photo, proposed], width, height)  # (R, 4)
+            boxes = self.proposals(candidates, photo, width=width, height=height)  # (R, 4)
             found = match(
                 boxes.detach(),
                 target.boxes,

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from dcsearch.boxes import clip
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.device import choose_device
 from dcsearch.errors import DataError
@@ -199,7 +198,7 @@ def _regions(
     checkpoint: Checkpoint, pixels: Tensor, targets: Sequence[Target], options: RefiningOptions
 ) -> CodeBank:
     """The regions with phrases of one batch of photos."""
-    model, config = checkpoint.model, checkpoint.config
+    model = checkpoint.model
     height, width = pixels.shape[2:]
     features = model.backbone(model.backbone.normalise(pixels))
     candidates = model.localization(features)
@@ -208,16 +207,7 @@ def _regions(
     for photo, target in enumerate(targets):
         told = [index for index, own in enumerate(target.phrases) if own]
         annotated = target.boxes.to(pixels.device)[told]  # (P, 4)
-        proposed = model.localization.propose(
-            candidates.boxes[photo],
-            candidates.objectness[photo],
-            width=width,
-            height=height,
-            most=config.proposals,
-            overlap=config.proposal_overlap,
-            considered=config.proposals_considered,
-        )
-        near = clip(candidates.boxes[photo, proposed], width, height)
+        near = model.proposals(candidates, photo, width=width, height=height)
         found = match(near, annotated, positive=0.5, negative=0.5, every_region=False)
         chosen = found.positive.nonzero().squeeze(1)[: options.proposals]
         boxes.append(torch.cat([annotated, near[chosen]]))
