@@ -5,7 +5,7 @@
     2    usage: a phrase, path, option or output file that cannot be used
     3    no index, or one that cannot be used
     4    weights missing, damaged or foreign
-    5    finished, but some photos failed
+    5    finished, but some photos failed, or a dataset has problems
     70   a mistake in dcsearch itself
     130  interrupted; what was stored is kept
 

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 import typer.main
 
-from cli import evaluate, exits
+from cli import data, evaluate, exits
 from cli.describe import describe
 from cli.detect import detect
 from cli.history import history
@@ -34,6 +34,7 @@ app = typer.Typer(
 for command in (index, query, detect, describe, show, status, history, train, refine):
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(data.app, name="data")
 
 
 def _version(asked: bool) -> None:

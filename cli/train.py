@@ -14,6 +14,7 @@ from cli.terminal import say, short_path
 from dcsearch.errors import UsageError
 
 if TYPE_CHECKING:
+    from dcsearch.model.fcln import FCLNConfig
     from dcsearch.training.loop import TrainingOptions, TrainingProgress
 
 PACE = "Pace and length"
@@ -24,6 +25,8 @@ class Network(StrEnum):
 
     small = "small"
     paper = "paper"
+    region_rnn = "region-rnn"
+    full_image_rnn = "full-image-rnn"
 
 
 # None is the default of TrainingOptions, which is the one place where it is written.
@@ -47,8 +50,23 @@ def train(
         ),
     ],
     network: Annotated[
-        Network, typer.Option("--network", help="The small default, or the paper's VGG-16.")
+        Network,
+        typer.Option(
+            "--network",
+            help="The small default; the paper's VGG-16; or a baseline of the paper, as small: one "
+            "that reads each region's crop by itself, or one that reads whole photos.",
+        ),
     ] = Network.small,
+    proposals: Annotated[
+        Path | None,
+        typer.Option(
+            "--proposals",
+            metavar="FILE",
+            show_default=False,
+            help="Learn from these boxes in place of the network's own proposals: JSON lines of "
+            "image and boxes.",
+        ),
+    ] = None,
     backbone_weights: Annotated[
         Path | None,
         typer.Option(
@@ -170,11 +188,11 @@ def train(
 
     Stop it at any moment; --resume goes on as if it had never stopped.
     """
-    from dcsearch.model.fcln import FCLNConfig
     from dcsearch.training.loop import TrainingOptions
     from dcsearch.training.loop import train as train_network
 
     given = {
+        "proposals": proposals,
         "backbone_weights": backbone_weights,
         "backbone_blocks_frozen": backbone_blocks_frozen,
         "name": name,
@@ -193,11 +211,7 @@ def train(
         "bfloat16": bfloat16,
     }
     options = TrainingOptions(
-        config=(
-            FCLNConfig.small(tensorflow_padding=tensorflow_padding)
-            if network is Network.small
-            else FCLNConfig.paper()
-        ),
+        config=_config(network, tensorflow_padding=tensorflow_padding),
         device=device.value,
         **{option: value for option, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
@@ -230,6 +244,18 @@ def train(
     measure = ["dcsearch", "evaluate", "retrieval", str(data), "--model", str(weights)]
     say(f"trained; measure it with: {shlex.join(measure)}")
     raise typer.Exit(DONE)
+
+
+def _config(network: Network, *, tensorflow_padding: bool) -> "FCLNConfig":
+    from dcsearch.model.fcln import FCLNConfig
+
+    if network is Network.paper:
+        return FCLNConfig.paper()
+    if network is Network.region_rnn:
+        return FCLNConfig.region_rnn(tensorflow_padding=tensorflow_padding)
+    if network is Network.full_image_rnn:
+        return FCLNConfig.full_image_rnn(tensorflow_padding=tensorflow_padding)
+    return FCLNConfig.small(tensorflow_padding=tensorflow_padding)
 
 
 def _plan(options: "TrainingOptions", network: Network, output: Path) -> str:

@@ -1,8 +1,9 @@
 """Describer: upright photos to regions in the photos' own pixels."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -58,6 +59,7 @@ class Describer:
         self._model = checkpoint.model.to(self.device)
         self._form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         self._model.backbone.to(memory_format=self._form)
+        self._model.backbone.fold()
 
     @property
     def code_size(self) -> int:
@@ -83,22 +85,72 @@ class Describer:
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return PreparedPhoto(pixels=tensor, width=width, height=height)
 
-    @torch.inference_mode()
     def describe(
-        self, photos: Sequence[PreparedPhoto], *, captions: bool = True
+        self, photos: Sequence[PreparedPhoto], *, captions: bool = True, moved: bool = True
     ) -> list[Description]:
         """Regions of each photo, in the order given; photos of one shape share a batch.
 
-        Without `captions` they are empty texts, and nothing is decoded.
+        Args:
+            photos: any number.
+            captions: without them they are empty texts, and nothing is decoded.
+            moved: give final boxes; otherwise those of the localization layer.
         """
+
+        def find(pixels: Tensor, indices: Sequence[int]) -> list[Regions]:
+            return cast(list[Regions], self._model(pixels, most=self.regions, moved=moved))
+
+        return self._describe(photos, find, captions=captions)
+
+    def recognise(
+        self,
+        photos: Sequence[PreparedPhoto],
+        boxes: Sequence[np.ndarray],
+        *,
+        captions: bool = True,
+    ) -> list[Description]:
+        """Descriptions of exactly the boxes given, best objectness first.
+
+        Args:
+            photos: any number.
+            boxes: as many times (N, 4), in the photo's frame; N may be 0.
+            captions: as above.
+        """
+
+        def find(pixels: Tensor, indices: Sequence[int]) -> list[Regions]:
+            height, width = pixels.shape[2:]
+            given = []
+            for index in indices:
+                photo = photos[index]
+                scale = torch.tensor([width / photo.width, height / photo.height]).repeat(2)
+                own = torch.from_numpy(np.asarray(boxes[index], dtype=np.float32)).reshape(-1, 4)
+                given.append((own * scale).to(self.device))
+            features = self._model.features(pixels)
+            found = self._model.recognise_given(features, given, width=width, height=height)
+            orders = [own.objectness.argsort(descending=True, stable=True) for own in found]
+            return [
+                Regions(*(values[order] for values in own))
+                for own, order in zip(found, orders, strict=True)
+            ]
+
+        return self._describe(photos, find, captions=captions)
+
+    @torch.inference_mode()
+    def _describe(
+        self,
+        photos: Sequence[PreparedPhoto],
+        find: Callable[[Tensor, Sequence[int]], list[Regions]],
+        *,
+        captions: bool,
+    ) -> list[Description]:
+        """Descriptions, in the order given, of what `find` finds in pixels (B, 3, H, W) of the
+        photos of some indices."""
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, photo in enumerate(photos):
             by_shape[tuple(photo.pixels.shape)].append(index)
         found: dict[int, Description] = {}
         for indices in by_shape.values():
             pixels = torch.stack([photos[index].pixels for index in indices])
-            pixels = pixels.to(self.device, memory_format=self._form)
-            regions = self._model(pixels, most=self.regions)
+            regions = find(pixels.to(self.device, memory_format=self._form), indices)
             texts = self._captions(regions) if captions else [("",) * len(r.boxes) for r in regions]
             for index, own, text in zip(indices, regions, texts, strict=True):
                 found[index] = _description(photos[index], own, text)

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: a tiny network with seeded random weights."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ WORDS = (
     *(UNKNOWN, "a", "the", "red", "blue", "green", "dog", "cat", "cup", "square", "disc"),
     *("man", "woman", "on", "of", "in", "with"),
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's cache folder, so that no test touches the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 def tiny_config() -> FCLNConfig:

@@ -20,6 +20,7 @@ LOWER_FLOORS = {"dcsearch": (), "indexer": ("dcsearch",), "cli": ("dcsearch", "i
 # Names that differ between the package index and `import`.
 IMPORTED_AS = {
     "faiss-cpu": "faiss",
+    "opencv-contrib-python-headless": "cv2",
     "faiss-gpu-cu12": "faiss",
     "pillow": "PIL",
     "pillow-heif": "pillow_heif",
@@ -112,12 +113,13 @@ def test_extras_that_messages_name_exist(project: dict[str, Any]) -> None:
                     if isinstance(value, ast.Constant)
                 )
     assert named <= set(project["optional-dependencies"])
-    assert "heif" in named
+    assert {"heif", "eval"} <= named
 
 
 def test_everything_imported_is_a_dependency(project: dict[str, Any]) -> None:
     declared = import_names(project["dependencies"])
-    optional = import_names(project["optional-dependencies"]["heif"])
+    extras = project["optional-dependencies"]
+    optional = import_names([*extras["heif"], *extras["eval"]])
     imported = {
         module.partition(".")[0] for path in sources(*PACKAGES) for module in imported_modules(path)
     }

@@ -1,13 +1,23 @@
 """Regions files: what a good line becomes, and that each bad one is named."""
 
 import json
+import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion, read_regions
-from dcsearch.errors import DataError
+from dcsearch.data.findings import Finding, Kind
+from dcsearch.data.regions import (
+    AnnotatedPhoto,
+    AnnotatedRegion,
+    photos_of_lines,
+    read_regions,
+    write_regions,
+)
+from dcsearch.errors import DataError, UsageError
 
 GOOD: dict[str, Any] = {
     "image": "images/dog.webp",
@@ -58,6 +68,7 @@ def test_a_line_becomes_a_photo_with_its_regions(tmp_path: Path) -> None:
                 phrases=("a dog", "an animal"),
                 long_phrases=("a dog with a stick",),
                 kind="animals",
+                parts=((10.0, 20.0, 30.0, 40.0),),
             ),
             AnnotatedRegion(box=(0.0, 0.0, 500.0, 375.0), phrases=(), long_phrases=(), kind=""),
         ),
@@ -147,6 +158,14 @@ MALFORMED = {
     "phrases of numbers": changed(region={"phrases": [1, 2]}),
     "phrases of nothing": changed(region={"phrases": [None]}),
     "long phrases a text": changed(region={"long_phrases": "a dog with a stick"}),
+    "parts no list": changed(region={"parts": 5}),
+    "a part outside": changed(region={"parts": [[10, 10, 20, 20], [10, 10, 600, 20]]}),
+    "a part empty": changed(region={"parts": [[10, 10, 10, 20]]}),
+    "a part of three": changed(region={"parts": [[10, 10, 20]]}),
+    "a part alone": changed(region={"parts": [10, 10, 20, 20]}),
+    "width beyond all photos": changed(width=10**9),
+    "width of many digits": changed(width=10**300),
+    "box of many digits": changed(region={"box": [0, 0, 10**400, 10]}),
 }
 
 
@@ -157,7 +176,7 @@ def test_a_malformed_line_is_named(kind: str, tmp_path: Path) -> None:
         read_regions(file)
     sentence = str(caught.value)
     assert sentence.startswith(f"{file} line 3: ")
-    assert sentence.endswith("; mend or remove the line")
+    assert sentence.endswith("; mend or remove it")
     assert "\n" not in sentence
     assert len(sentence) < 500
 
@@ -166,7 +185,7 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, changed(width=None))
     with pytest.raises(DataError) as caught:
         read_regions(file)
-    assert str(caught.value) == f"{file} line 1: 'width' is missing; mend or remove the line"
+    assert str(caught.value) == f"{file} line 1: 'width' is missing; mend or remove it"
 
 
 def test_a_bad_box_is_shown_with_its_frame(tmp_path: Path) -> None:
@@ -175,7 +194,7 @@ def test_a_bad_box_is_shown_with_its_frame(tmp_path: Path) -> None:
         read_regions(file)
     assert str(caught.value) == (
         f"{file} line 1: box [10, 10, 600, 20] is empty or outside its 500 x 375 frame; "
-        "mend or remove the line"
+        "mend or remove it"
     )
 
 
@@ -197,3 +216,133 @@ def test_a_file_that_is_no_text_is_refused(content: bytes, tmp_path: Path) -> No
 def test_a_folder_is_no_regions_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as text"):
         read_regions(tmp_path)
+
+
+def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, changed())
+    file.write_bytes(file.read_bytes() + b'{"image": "caf\xe9"}\n')
+    with pytest.raises(DataError) as caught:
+        read_regions(file)
+    assert str(caught.value).startswith(f"{file} line 2: it cannot be read as text: ")
+
+
+def test_past_what_is_malformed_the_rest_is_read(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        changed(image="a.jpg"),
+        "{",
+        changed(image="b.jpg", region={"box": [10, 10, 600, 20]}),
+        changed(image="c.jpg", captions=5),
+    )
+    findings: list[Finding] = []
+    photos = list(photos_of_lines(file, findings.append))
+    assert [(photo.path.name, len(photo.regions)) for photo in photos] == [
+        ("a.jpg", 2),
+        ("b.jpg", 1),
+    ]
+    assert [(each.kind, each.place, each.mended) for each in findings] == [
+        (Kind.malformed, f"{file} line 2", False),
+        (Kind.box, f"{file} line 3", False),
+        (Kind.malformed, f"{file} line 4", False),
+    ]
+
+
+LETTERS = [
+    *"abc ,.'\"\\/[]{}",
+    "\n",
+    "\r",
+    "\t",
+    "\0",
+    "\x85",
+    "\u2028",
+    "\xe9",
+    "\U0001f415",
+    "\udce9",
+]
+
+
+def random_photos(folder: Path, chance: random.Random) -> list[AnnotatedPhoto]:
+    """Photos of every shape that the form allows."""
+
+    def text() -> str:
+        return "".join(chance.choices(LETTERS, k=chance.randrange(8)))
+
+    def box() -> tuple[float, float, float, float]:
+        x0, y0 = chance.uniform(0, width - 0.1), chance.uniform(0, height - 0.1)
+        return x0, y0, chance.uniform(x0 + 0.05, width), chance.uniform(y0 + 0.05, height)
+
+    photos = []
+    for number in range(chance.randrange(5)):
+        width, height = chance.randint(1, 5000), chance.randint(1, 5000)
+        regions = [
+            AnnotatedRegion(
+                box=box(),
+                phrases=tuple(text() for _ in range(chance.randrange(3))),
+                long_phrases=tuple(text() for _ in range(chance.randrange(2))),
+                kind=text(),
+                parts=tuple(box() for _ in range(chance.choice([0, 0, 2]))),
+            )
+            for _ in range(chance.randrange(4))
+        ]
+        photos.append(
+            AnnotatedPhoto(
+                path=folder / f"{number}{text()}.jpg",
+                width=width,
+                height=height,
+                regions=tuple(regions),
+                captions=tuple(text() for _ in range(chance.randrange(3))),
+            )
+        )
+    return photos
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_written_is_read_again(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    photos = random_photos(tmp_path / "data" / "images", chance)
+    photos += random_photos(tmp_path / "elsewhere", chance)
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "out.jsonl"
+    assert write_regions(file, photos) == len(photos)
+    assert read_regions(file) == photos
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_photos_below_the_file_s_folder_are_relative_and_others_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [Path("data/images/a.jpg"), tmp_path / "data" / "b.jpg", Path("c.jpg")]
+    photos = [
+        AnnotatedPhoto(path=path, width=2, height=1, regions=(), captions=()) for path in paths
+    ]
+    Path("data").mkdir()
+    write_regions(Path("data/out.jsonl"), photos)
+    rows = [json.loads(line) for line in Path("data/out.jsonl").read_text().splitlines()]
+    assert [row["image"] for row in rows] == ["images/a.jpg", "b.jpg", f"{tmp_path}/c.jpg"]
+    assert rows[0] == {"image": "images/a.jpg", "width": 2, "height": 1, "regions": []}
+
+
+def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    file = write(tmp_path, changed())
+    before = file.read_bytes()
+
+    def broken() -> Iterator[AnnotatedPhoto]:
+        yield from read_regions(file)
+        raise DataError("the source ends here")
+
+    with pytest.raises(DataError, match="the source ends here"):
+        write_regions(file, broken())
+    assert file.read_bytes() == before
+    assert os.listdir(tmp_path) == [file.name]
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "none" / "out.jsonl"
+    with pytest.raises(UsageError) as caught:
+        write_regions(file, [])
+    assert str(caught.value) == f"{file} cannot be written: No such file or directory"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(UsageError, match="folder cannot be written: Is a directory"):
+        write_regions(folder, [])

@@ -3,34 +3,30 @@
 import dataclasses
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
-import torch
 from conftest import WORDS
 from PIL import Image
 
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
-from dcsearch.describe import Describer, Description, PreparedPhoto
+from dcsearch.describe import Describer, Description
 from dcsearch.errors import DataError, UsageError
-from dcsearch.evaluation.retrieval import (
-    Figures,
-    RetrievalReport,
-    align_all,
-    describe_annotated,
-    draw_queries,
-    evaluate_retrieval,
-    mean_rank,
-)
+from dcsearch.evaluation.described import describe_annotated
+from dcsearch.evaluation.report import Report
+from dcsearch.evaluation.retrieval import draw_queries, evaluate_retrieval, mean_rank
+from dcsearch.evaluation.scoring import Scoring, align
 from dcsearch.likelihood import OBJECTNESS_WEIGHT, LikelihoodScorer, Phrase
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.vocabulary import Vocabulary
 
 Box = tuple[float, float, float, float]
+END = -0.25  # log p of the end of every phrase
 A, B, C = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 40.0, 10.0), (50.0, 50.0, 60.0, 60.0)
 
 
@@ -43,7 +39,7 @@ class Seen(NamedTuple):
 
 
 class World:
-    """Stands for a describer and a scorer: every photo's colour is its number."""
+    """Hand-made photos, and a scorer that knows what each of their regions says."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +51,7 @@ class World:
         """One more photo: what is found in it, and the boxes and phrases of its annotation."""
         number = len(self.photos)
         path = self.folder / f"{number}.png"
-        Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+        Image.new("RGB", (4, 4)).save(path)
         regions = tuple(
             AnnotatedRegion(box=box, phrases=(text,), long_phrases=("never drawn",), kind="")
             for box, text in annotated
@@ -78,50 +74,61 @@ class World:
         self.seen.extend(seen)
 
     @property
-    def describer(self) -> Describer:
-        world = self
-
-        class Stub:
-            regions = 7
-            checkpoint = SimpleNamespace(name="hand", sha256="00ff")
-
-            def prepare(self, photo: Image.Image, *, frame: tuple[int, int]) -> PreparedPhoto:
-                assert frame == (100, 100)
-                pixel = cast(tuple[int, ...], photo.getpixel((0, 0)))
-                return PreparedPhoto(pixels=torch.tensor(pixel), width=100, height=100)
-
-            def describe(
-                self, photos: Sequence[PreparedPhoto], *, captions: bool
-            ) -> list[Description]:
-                assert not captions
-                return [world.descriptions[int(photo.pixels[0])] for photo in photos]
-
-        return cast(Describer, Stub())
-
-    @property
     def scorer(self) -> LikelihoodScorer:
         seen = self.seen
 
         class Stub:
-            checkpoint = SimpleNamespace(vocabulary=Vocabulary(WORDS))
+            checkpoint = SimpleNamespace(name="hand", sha256="00ff", vocabulary=Vocabulary(WORDS))
 
-            def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
+            def words_and_end(
+                self, codes: np.ndarray, phrases: Sequence[Phrase]
+            ) -> tuple[np.ndarray, np.ndarray]:
                 rows = [seen[int(code)] for code in codes[:, 0]]
-                return np.array(
-                    [[row.says[phrase.text] for phrase in phrases] for row in rows],
+                words = np.array(
+                    [[row.says[phrase.text] - END for phrase in phrases] for row in rows],
                     dtype=np.float32,
                 ).reshape(len(rows), len(phrases))
+                return words, np.full_like(words, END)
+
+            def best_regions(
+                self,
+                codes: np.ndarray,
+                phrases: Sequence[Phrase],
+                *,
+                photos: np.ndarray,
+                bias: np.ndarray,
+                end: bool,
+            ) -> tuple[np.ndarray, np.ndarray]:
+                words, ends = self.words_and_end(codes, phrases)
+                values = words + ends * end + bias[:, None]
+                rows = [np.flatnonzero(photos == photo) for photo in np.unique(photos)]
+                regions = np.array([own[values[own].argmax(axis=0)] for own in rows], dtype=int)
+                regions = regions.reshape(-1, len(phrases))
+                return np.take_along_axis(values, regions, axis=0), regions
 
         return cast(LikelihoodScorer, Stub())
 
-    def figures(self, *, phrases: int, mean: str = "log-probability") -> Figures:
+    def evaluate(self, **options: Any) -> Report:
+        """The report about all photos."""
+        return evaluate_retrieval(self.photos, self.descriptions, self.scorer, **options)
+
+    def figures(self, *, phrases: int, **scoring: Any) -> dict[str, float]:
         """Figures of one query about the only photo that has so many phrases."""
-        report = evaluate_retrieval(
-            self.photos, self.describer, self.scorer, queries=1, phrases=phrases, seeds=1,
-            mean=mean,
-        )  # fmt: skip
-        (figures,) = report.seeds
-        return figures
+        scorings = [Scoring(**scoring)]
+        return figures(self.evaluate(queries=1, phrases=phrases, seeds=1, scorings=scorings))
+
+
+def figures(report: Report) -> dict[str, float]:
+    """The values of the first row."""
+    return {name: each.value for name, each in report.tables[0].rows[0].values.items()}
+
+
+def recall(found: dict[str, float]) -> list[float]:
+    return [found["R@1"], found["R@5"], found["R@10"]]
+
+
+def localization(found: dict[str, float]) -> list[float]:
+    return [found["IoU@0.1"], found["IoU@0.3"], found["IoU@0.5"]]
 
 
 @pytest.fixture
@@ -147,17 +154,17 @@ def test_the_mean_of_log_probabilities_and_of_probabilities_rank_differently(
     world.add(pets(-1, -8))  # -4.5 and more than e^-1 / 2
     world.add(pets(-5, -5))  # -5 and e^-5
     by_logarithm = world.figures(phrases=2)
-    assert (by_logarithm.median_rank, by_logarithm.reciprocal_rank) == (1.0, 1.0)
-    assert by_logarithm.recall == {1: 1.0, 5: 1.0, 10: 1.0}
+    assert (by_logarithm["median rank"], by_logarithm["MRR"]) == (1.0, 1.0)
+    assert recall(by_logarithm) == [1.0, 1.0, 1.0]
     by_probability = world.figures(phrases=2, mean="probability")
-    assert (by_probability.median_rank, by_probability.reciprocal_rank) == (2.0, 1 / 2)
-    assert by_probability.recall == {1: 0.0, 5: 1.0, 10: 1.0}
+    assert (by_probability["median rank"], by_probability["MRR"]) == (2.0, 1 / 2)
+    assert recall(by_probability) == [0.0, 1.0, 1.0]
 
 
 def test_each_phrase_has_its_own_best_region(world: World) -> None:
     world.add([*pets(-1, -9), *pets(-9, -2)], ASKED)  # mean of the best: -1.5
     world.add(pets(-2, -2))
-    assert world.figures(phrases=2).median_rank == 1
+    assert world.figures(phrases=2)["median rank"] == 1
 
 
 def test_photos_that_tie_share_their_mean_rank(world: World) -> None:
@@ -166,25 +173,25 @@ def test_photos_that_tie_share_their_mean_rank(world: World) -> None:
     world.add(pets(-4, -2))
     world.add(pets(-1, -1))  # better
     world.add(pets(-9, -9))  # worse
-    figures = world.figures(phrases=2)
-    assert figures.median_rank == (2 + 3 + 4) / 3
-    assert figures.recall == {1: 0.0, 5: 1.0, 10: 1.0}
+    found = world.figures(phrases=2)
+    assert found["median rank"] == (2 + 3 + 4) / 3
+    assert recall(found) == [0.0, 1.0, 1.0]
 
 
 def test_a_photo_without_regions_ranks_last(world: World) -> None:
     world.add(pets(-30, -30), ASKED)
     world.add([])
     world.add([])
-    assert world.figures(phrases=2).median_rank == 1
+    assert world.figures(phrases=2)["median rank"] == 1
 
 
 def test_a_source_photo_without_regions_is_found_last_and_nowhere(world: World) -> None:
     world.add([], ASKED)
     world.add(pets(-30, -30))
     world.add([])
-    figures = world.figures(phrases=2)
-    assert figures.median_rank == 2.5
-    assert figures.localization == {0.1: 0.0, 0.3: 0.0, 0.5: 0.0}
+    found = world.figures(phrases=2)
+    assert found["median rank"] == 2.5
+    assert localization(found) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("mean", ["log-probability", "probability"])
@@ -195,23 +202,23 @@ def test_a_phrase_without_a_known_word_leaves_the_ranking_to_the_others(
     world.add(pets(-2, 0))
     world.add(pets(-4, 0))
     world.add(pets(-5, 0))
-    assert world.figures(phrases=2, mean=mean).median_rank == 2
+    assert world.figures(phrases=2, mean=mean)["median rank"] == 2
 
 
 def test_phrases_without_any_known_word_tell_no_photo_from_another(world: World) -> None:
     world.add(pets(0, 0), [(A, "xyzzy")])
     world.add(pets(0, 0))
     world.add(pets(0, 0))
-    figures = world.figures(phrases=1)
-    assert figures.median_rank == 2.0
-    assert figures.localization[0.1] == 0.0
+    found = world.figures(phrases=1)
+    assert found["median rank"] == 2.0
+    assert found["IoU@0.1"] == 0.0
 
 
 def test_very_small_probabilities_keep_their_order(world: World) -> None:
     world.add(pets(-110, -110), ASKED)
     world.add(pets(-120, -120))
     world.add(pets(-130, -130))
-    assert world.figures(phrases=2, mean="probability").median_rank == 1
+    assert world.figures(phrases=2, mean="probability")["median rank"] == 1
 
 
 @pytest.mark.parametrize(
@@ -235,35 +242,34 @@ def test_overlap_of_the_aligned_regions_by_hand(world: World) -> None:
     cat = Seen((30.0, 0.0, 50.0, 10.0), {"a dog": -9, "a cat": -1})  # IoU with B: 100 / 300
     world.add([dog, cat], ASKED)
     world.add(pets(-1, -1))
-    figures = world.figures(phrases=2)
-    assert figures.localization == {0.1: 1.0, 0.3: 1.0, 0.5: 0.5}
-    assert figures.single_box == 0.5
-    assert figures.median_overlap == pytest.approx((1 + 1 / 3) / 2)
+    found = world.figures(phrases=2)
+    assert localization(found) == [1.0, 1.0, 0.5]
+    assert found["IoU@0.5, single box"] == 0.5
+    assert found["median IoU"] == pytest.approx((1 + 1 / 3) / 2)
 
 
 def test_localization_looks_at_the_source_photo_and_not_at_the_best(world: World) -> None:
     world.add(pets(-9, -9, where=A), [(A, "a dog"), (C, "a cat")])
     world.add(pets(-1, -1, where=C))
-    figures = world.figures(phrases=2)
-    assert figures.median_rank == 2
-    assert figures.localization == {0.1: 0.5, 0.3: 0.5, 0.5: 0.5}
+    found = world.figures(phrases=2)
+    assert found["median rank"] == 2
+    assert localization(found) == [0.5, 0.5, 0.5]
 
 
 def test_objectness_has_its_say_in_the_alignment(world: World) -> None:
     faint = Seen(B, {"a dog": -1.0}, objectness=math.exp(-3 / OBJECTNESS_WEIGHT))
     clear = Seen(A, {"a dog": -2.0}, objectness=math.exp(-1 / OBJECTNESS_WEIGHT))
     world.add([faint, clear], [(A, "a dog")])
-    assert world.figures(phrases=1).localization[0.5] == 1.0  # -3 against -4
+    assert world.figures(phrases=1)["IoU@0.5"] == 1.0  # -3 against -4
 
 
 def test_any_box_of_a_phrase_is_right_and_a_single_one_is_reported_beside(world: World) -> None:
     boxes = [(10.0 * k, 80.0, 10.0 * k + 9, 89.0) for k in range(4)]
     world.add([Seen(boxes[2], {"a man": -1.0})], [(box, "a man") for box in boxes])
-    report = evaluate_retrieval(
-        world.photos, world.describer, world.scorer, queries=1, phrases=1, seeds=40
-    )
-    assert [figures.localization[0.5] for figures in report.seeds] == [1.0] * 40
-    assert 2 <= sum(figures.single_box for figures in report.seeds) <= 20  # about a quarter
+    found = [figures(world.evaluate(queries=1, phrases=1, seeds=seeds)) for seeds in (1, 40)]
+    assert [each["IoU@0.5"] for each in found] == [1.0, 1.0]
+    assert found[0]["IoU@0.5, single box"] in (0.0, 1.0)
+    assert 0.05 <= found[1]["IoU@0.5, single box"] <= 0.5  # about a quarter
 
 
 # queries and pools
@@ -318,25 +324,30 @@ def test_too_few_photos_with_phrases_name_the_cure() -> None:
 def test_a_pool_is_a_draw_of_the_photos(world: World) -> None:
     for number in range(6):
         world.add(pets(-number, -number), ASKED)
-    report = evaluate_retrieval(
-        world.photos, world.describer, world.scorer, images=3, queries=3, phrases=2, seeds=8
-    )
-    assert report.photos == 3
-    for figures in report.seeds:  # all three are asked for: ranks 1, 2, 3
-        assert figures.median_rank == 2
-        assert figures.reciprocal_rank == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
-        assert figures.recall == {1: pytest.approx(1 / 3), 5: 1.0, 10: 1.0}
+    report = world.evaluate(images=3, queries=3, phrases=2, seeds=8)
+    assert report.settings["photos"] == 3
+    row = report.tables[0].rows[0].values  # all three are asked for: ranks 1, 2, 3
+    assert (row["median rank"].value, row["median rank"].deviation) == (2, 0)
+    assert row["MRR"].value == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert recall(figures(report)) == [pytest.approx(1 / 3), 1.0, 1.0]
 
 
 def test_a_pool_larger_than_all_photos_is_all_photos(world: World) -> None:
     world.add(pets(-1, -1), ASKED)
     world.add(pets(-2, -2))
-    report = evaluate_retrieval(
-        world.photos, world.describer, world.scorer, images=1000, queries=1, phrases=2, seeds=2
-    )
-    assert (report.photos, report.queries, report.phrases) == (2, 1, 2)
-    assert (report.regions, report.mean) == (7, "log-probability")
+    report = world.evaluate(images=1000, queries=1, phrases=2, seeds=2, regions=7)
+    assert report.settings == {
+        "photos": 2, "queries": 1, "phrases": 2, "regions": 7, "regions from": "model",
+        "seeds": 2, "scoring": "default",
+    }  # fmt: skip
     assert (report.model_name, report.model_sha256) == ("hand", "00ff")
+
+
+def test_only_the_best_regions_are_looked_at(world: World) -> None:
+    world.add([*pets(-9, -9), *pets(-1, -1)], ASKED)
+    world.add(pets(-5, -5))
+    assert figures(world.evaluate(queries=1, phrases=2, seeds=1, regions=1))["median rank"] == 2
+    assert figures(world.evaluate(queries=1, phrases=2, seeds=1, regions=2))["median rank"] == 1
 
 
 def test_long_phrases_are_not_asked(world: World) -> None:
@@ -348,48 +359,123 @@ def test_long_phrases_are_not_asked(world: World) -> None:
 # reports
 
 
-def figures_of(rank: float, found: float) -> Figures:
-    return Figures(
-        recall={1: 0.0, 5: 0.5, 10: 1.0}, median_rank=rank, reciprocal_rank=1 / rank,
-        localization={0.1: 1.0, 0.3: 1.0, 0.5: found}, single_box=found, median_overlap=0.5,
-    )  # fmt: skip
-
-
-def report_of(*seeds: Figures) -> RetrievalReport:
-    return RetrievalReport(
-        photos=9, queries=2, phrases=4, regions=100, mean="log-probability", model_name="m",
-        model_sha256="ab", seeds=seeds,
-    )  # fmt: skip
-
-
-def test_the_summary_is_mean_and_deviation_over_the_seeds() -> None:
-    summary = report_of(figures_of(2.0, 0.25), figures_of(4.0, 0.75)).summary()
-    assert summary["median rank"] == pytest.approx((3.0, math.sqrt(2)))
-    assert summary["IoU@0.5"] == pytest.approx((0.5, math.sqrt(1 / 8)))
-    assert summary["R@5"] == (0.5, 0.0)
-    assert report_of(figures_of(2.0, 0.25)).summary()["median rank"] == (2.0, 0.0)
-
-
-def test_a_report_becomes_json() -> None:
-    report = json.loads(json.dumps(report_of(figures_of(2.0, 0.25)).to_json()))
-    assert report["protocol"] == "retrieval"
-    assert report["model"] == {"name": "m", "sha256": "ab"}
-    assert report["summary"]["IoU@0.5"] == {"mean": 0.25, "deviation": 0.0}
-    assert report["seeds"] == [figures_of(2.0, 0.25).to_json()]
-    assert {"R@1", "R@5", "R@10", "MRR", "IoU@0.1", "IoU@0.3", "median IoU"} <= set(
-        report["summary"]
+def test_figures_are_mean_and_deviation_over_the_seeds(world: World) -> None:
+    for number in range(9):
+        world.add(pets(-number, -1), [(A, "a dog"), (C, "a cat")])
+    reports = world.evaluate(queries=4, phrases=1, seeds=2).tables[0].rows[0].values
+    alone = figures(world.evaluate(queries=4, phrases=1, seeds=1))["MRR"]
+    other = 2 * reports["MRR"].value - alone
+    assert reports["MRR"].deviation == pytest.approx(statistics.stdev([alone, other]))
+    assert (
+        world.evaluate(queries=4, phrases=1, seeds=1).tables[0].rows[0].values["MRR"].deviation
+        is None
     )
 
 
-def test_progress_is_told_for_photos_and_phrases(world: World) -> None:
-    for _ in range(18):
+def test_a_report_has_the_papers_rows_curves_and_examples_and_becomes_json(world: World) -> None:
+    for number in range(12):
+        world.add(pets(-number, -number, where=A), ASKED)
+    report = world.evaluate(queries=12, phrases=2, seeds=1)
+    names = [(row.name, row.published) for row in report.tables[0].rows]
+    assert names[0] == ("FCLN", False)
+    assert ("Region RNN", True) in names
+    recalls, overlaps = report.curves
+    assert recalls.lines["FCLN"][1][:3] == (1 / 12, 2 / 12, 3 / 12)
+    assert overlaps.lines["FCLN"][1][-1] == 0.5  # the dog's region is the dog's box
+    assert [example.title.split(":")[0] for example in report.best[:2]] == [
+        "rank 1 of 12", "rank 2 of 12",
+    ]  # fmt: skip
+    assert report.worst[0].title.startswith("rank 12 of 12: a ")
+    boxes = {(mark.box, mark.text, mark.truth) for mark in report.best[0].boxes}
+    assert boxes == {
+        (A, "a dog", True), (A, "a dog", False), (B, "a cat", True), (A, "a cat", False),
+    }  # fmt: skip
+    found = json.loads(json.dumps(report.to_json()))
+    assert found["tables"][0]["rows"][0]["values"]["R@1"]["mean"] == 1 / 12
+    assert report.value("R@10") == 10 / 12
+
+
+def test_progress_is_told_for_phrases(world: World) -> None:
+    for _ in range(250):
         world.add(pets(-1, -1), ASKED)
     told: list[tuple[str, int, int]] = []
-    evaluate_retrieval(
-        world.photos, world.describer, world.scorer, queries=1, phrases=1, seeds=1,
-        on_progress=lambda what, done, of: told.append((what, done, of)),
+    world.evaluate(
+        queries=1, phrases=1, seeds=1,
+        report=lambda what, done, of: told.append((what, done, of)),
     )  # fmt: skip
-    assert told == [("photos", 16, 18), ("photos", 18, 18), ("phrases", 18, 18)]
+    assert told == [("phrases", 200, 250), ("phrases", 250, 250)]
+
+
+# scorings
+
+
+def test_without_end_the_words_alone_count(world: World) -> None:
+    world.add([Seen(A, {"a dog": -3.0})], [(A, "a dog")])
+    world.add([Seen(A, {"a dog": -2.0})])
+    scores = [
+        align(world.descriptions, ["a dog"], world.scorer, [Scoring(**own)])[0].scores.tolist()
+        for own in ({}, {"end": False}, {"per_word": True}, {"end": False, "per_word": True})
+    ]
+    assert scores[0] == [[-3.0], [-2.0]]
+    assert scores[1] == [[-3.0 - END], [-2.0 - END]]
+    assert scores[2] == [[-1.0], [pytest.approx(-2 / 3)]]  # two words and END
+    assert scores[3] == [[(-3.0 - END) / 2], [(-2.0 - END) / 2]]
+
+
+def test_the_weight_of_objectness_is_an_option(world: World) -> None:
+    world.add([Seen(A, {"a dog": -1.0}, objectness=math.exp(-3))])
+    aligned = align(
+        world.descriptions, ["a dog"], world.scorer,
+        [Scoring(objectness_weight=0), Scoring(objectness_weight=4)],
+    )  # fmt: skip
+    assert [each.scores[0, 0] for each in aligned] == [-1, pytest.approx(-13, abs=1e-5)]
+
+
+def test_the_prior_is_the_mean_probability_over_all_regions(world: World) -> None:
+    likely, unlikely = math.log(0.5), math.log(0.1)
+    world.add(pets(likely, unlikely))
+    world.add(pets(unlikely, unlikely))
+    world.add([])
+    (aligned,) = align(
+        world.descriptions, ["a dog", "a cat"], world.scorer, [Scoring(prior=1.0)], batch=1
+    )
+    expected = [[math.log(0.5 / 0.3), 0.0], [math.log(0.1 / 0.3), 0.0], [-1e9, -1e9]]
+    assert aligned.scores == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_unknown_words_are_dropped_or_spoken() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    class Stub:
+        checkpoint = SimpleNamespace(vocabulary=Vocabulary(WORDS))
+
+        def words_and_end(
+            self, codes: np.ndarray, phrases: Sequence[Phrase]
+        ) -> tuple[np.ndarray, np.ndarray]:
+            asked.extend(phrase.tokens for phrase in phrases)
+            none = np.zeros((len(codes), len(phrases)), dtype=np.float32)
+            return none, none
+
+    photo = Description(
+        width=9, height=9, boxes=np.zeros((1, 4), dtype=np.float32), captions=("",),
+        objectness=np.ones(1, dtype=np.float32), codes=np.zeros((1, 1), dtype=np.float16),
+    )  # fmt: skip
+    align(
+        [photo], ["a xyzzy dog"], cast(LikelihoodScorer, Stub()),
+        [Scoring(), Scoring(unknown="spoken")],
+    )  # fmt: skip
+    vocabulary = Vocabulary(WORDS)
+    assert asked == [tuple(vocabulary.encode("a dog")), tuple(vocabulary.encode("a xyzzy dog"))]
+
+
+def test_each_scoring_has_its_row(world: World) -> None:
+    world.add(pets(-2, -6), ASKED)
+    world.add(pets(-1, -8))
+    scorings = [Scoring(), Scoring(mean="probability", objectness_weight=0)]
+    report = world.evaluate(queries=1, phrases=2, seeds=1, scorings=scorings)
+    default, paper = report.tables[0].rows[:2]
+    assert (default.name, paper.name) == ("FCLN", "FCLN, mean probability, objectness 0")
+    assert (default.values["median rank"].value, paper.values["median rank"].value) == (1, 2)
 
 
 # what cannot be measured
@@ -405,23 +491,32 @@ def test_no_photos_are_refused(world: World) -> None:
         world.figures(phrases=1)
 
 
+@pytest.mark.parametrize("scoring", [{"objectness_weight": -1.0}, {"prior": math.nan}])
+def test_weights_below_nothing_are_refused(scoring: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="at least 0"):
+        Scoring(**scoring)  # type: ignore[arg-type]
+
+
+def test_no_such_treatment_of_unknown_words() -> None:
+    with pytest.raises(UsageError, match="dropped or spoken"):
+        Scoring(unknown="guessed")
+
+
 @pytest.mark.parametrize("content", [None, b"no photo"])
-def test_a_photo_that_cannot_be_opened_is_named(content: bytes | None, world: World) -> None:
+def test_a_photo_that_cannot_be_opened_is_named(
+    content: bytes | None, world: World, tiny_checkpoint: Checkpoint
+) -> None:
     world.add(pets(-1, -1), ASKED)
     path = world.photos[0].path
     path.unlink()
     if content:
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        world.figures(phrases=1)
+        list(describe_annotated(world.photos, Describer(tiny_checkpoint, device="cpu")))
     assert str(caught.value).startswith(f"photo {path} cannot be opened: ")
 
 
 # parts, and the whole with a real network
-
-
-def quiet(what: str, done: int, of: int) -> None:
-    pass
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
@@ -429,11 +524,9 @@ def test_batches_do_not_change_alignments(batch: int, world: World) -> None:
     chance = np.random.default_rng(0)
     for number in range(7):
         world.add([pets(*chance.uniform(-9, -1, 2))[0] for _ in range(number % 4)], ASKED)
-    described = list(describe_annotated(world.photos, world.describer, quiet, batch=batch))
-    assert [id(d) for d in described] == [id(d) for d in world.descriptions]
     texts = ["a dog", "xyzzy", "a cat"]
-    scores, aligned = align_all(described, texts, world.scorer, quiet, batch=batch)
-    for number, description in enumerate(described):
+    ((scores, aligned),) = align(world.descriptions, texts, world.scorer, [Scoring()], batch=batch)
+    for number, description in enumerate(world.descriptions):
         for column, text in enumerate(texts):
             own = [world.seen[int(code)].says.get(text, -1e9) for code in description.codes[:, 0]]
             if own and text != "xyzzy":
@@ -456,12 +549,14 @@ def test_a_real_network_is_measured_alike_each_time(
     describer = Describer(tiny_checkpoint, device="cpu", regions=10)
     scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
     first, second = (
-        evaluate_retrieval(photos, describer, scorer, queries=5, phrases=3, seeds=3)
-        for _ in range(2)
-    )
-    assert first == second
-    assert (first.photos, first.regions) == (5, 10)
+        evaluate_retrieval(
+            photos, list(describe_annotated(photos, describer, batch=batch)), scorer,
+            queries=5, phrases=3, seeds=3,
+        )
+        for batch in (16, 3)
+    )  # fmt: skip
+    assert first.settings == second.settings
     assert first.model_sha256 == tiny_checkpoint.sha256
-    for figures in first.seeds:
-        assert 1 <= figures.median_rank <= 5
-        assert figures.recall[5] == 1.0
+    assert figures(first) == pytest.approx(figures(second), abs=0.02)
+    assert 1 <= first.value("median rank") <= 5
+    assert first.value("R@5") == 1.0

@@ -1,27 +1,34 @@
-"""Photos with regions and phrases, read from JSON lines.
+"""Photos with regions and phrases, as JSON lines: the one form that all datasets are read into.
 
 One object a line: {"image": path beside the file, "width", "height": the frame of the boxes (not
 of the file), "regions": [{"box": [x0, y0, x1, y1], "phrases": [...], "long_phrases": [...],
-"kind"}], "captions": [...]}. `long_phrases`, `kind` and `captions` may be absent; what else stands
-there is passed over.
+"kind", "parts": [box, ...]}], "captions": [...]}. `long_phrases`, `kind`, `parts` and `captions`
+may be absent; what else stands there is passed over.
 """
 
+import contextlib
 import json
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dcsearch.errors import DataError
+from dcsearch.data.findings import Found, entry, refuse
+from dcsearch.data.frame import Box as Box  # it belongs to the form
+from dcsearch.data.frame import Frame
+from dcsearch.errors import DataError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedRegion:
     """A box and the phrases that describe it."""
 
-    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in the photo's frame
+    box: Box
     phrases: tuple[str, ...]
     long_phrases: tuple[str, ...]
     kind: str
+    parts: tuple[Box, ...] = ()  # the single boxes, where the phrase means several things
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,51 +48,58 @@ def read_regions(file: Path) -> list[AnnotatedPhoto]:
     Raises:
         DataError: no such file, or a line that is not of the form above; the line is named.
     """
+    return list(photos_of_lines(file))
+
+
+def photos_of_lines(file: Path, found: Found = refuse) -> Iterator[AnnotatedPhoto]:
+    """The photos of `read_regions`, one after another.
+
+    Args:
+        file: JSON lines.
+        found: told of each line that is malformed, which is left out, and of each malformed
+            region, which its photo then lacks.
+
+    Raises:
+        DataError: no such file, or what `found` raises.
+    """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise DataError(f"no such file: {file}; it should hold one JSON object a photo") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"{file} cannot be read as text: {error}") from None
-    photos = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            photos.append(_photo(json.loads(line), file.parent))
-        except (
-            *(ValueError, KeyError, TypeError, AttributeError),
-            *(OverflowError, RecursionError),
-        ) as error:
-            reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
-            raise DataError(f"{file} line {number}: {reason}; mend or remove the line") from None
-    return photos
+        place, photo = f"{file} line {number}", None
+        with entry(place, found):
+            photo = _photo(json.loads(line.decode("utf-8")), file.parent, place, found)
+        if photo is not None:
+            yield photo
 
 
-def _photo(row: dict[str, Any], folder: Path) -> AnnotatedPhoto:
-    width, height = int(row["width"]), int(row["height"])
-    if width < 1 or height < 1:
-        raise ValueError(f"a photo of {width} x {height} pixels")
+def _photo(row: dict[str, Any], folder: Path, place: str, found: Found) -> AnnotatedPhoto:
+    frame = Frame.of(row)
+    regions = []
+    for region in row["regions"]:
+        with entry(place, found):
+            regions.append(_region(region, frame))
     return AnnotatedPhoto(
         path=folder / row["image"],
-        width=width,
-        height=height,
-        regions=tuple(_region(region, width, height) for region in row["regions"]),
+        width=frame.width,
+        height=frame.height,
+        regions=tuple(regions),
         captions=_texts(row, "captions"),
     )
 
 
-def _region(row: dict[str, Any], width: int, height: int) -> AnnotatedRegion:
-    x0, y0, x1, y1 = (float(edge) for edge in row["box"])
-    inside = x0 >= 0 and x1 <= width + 1 and y0 >= 0 and y1 <= height + 1
-    x1, y1 = min(x1, width), min(y1, height)  # some datasets count the last pixel too
-    if not (inside and x0 < x1 and y0 < y1):
-        raise ValueError(f"box {row['box']} is empty or outside its {width} x {height} frame")
+def _region(row: dict[str, Any], frame: Frame) -> AnnotatedRegion:
     return AnnotatedRegion(
-        box=(x0, y0, x1, y1),
+        box=frame.exact(row["box"]),
         phrases=_texts(row, "phrases", needed=True),
         long_phrases=_texts(row, "long_phrases"),
         kind=str(row.get("kind", "")),
+        parts=tuple(frame.exact(part) for part in row.get("parts", [])),
     )
 
 
@@ -95,3 +109,41 @@ def _texts(row: dict[str, Any], key: str, *, needed: bool = False) -> tuple[str,
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{key} is no list of texts")
     return tuple(texts)
+
+
+def write_regions(file: Path, photos: Iterable[AnnotatedPhoto]) -> int:
+    """Writes photos as JSON lines, from which `read_regions` makes the same, and counts them.
+
+    An older file is replaced only once the new one is whole. Photos below the folder of the file
+    are named relative to it, so that the folder can be moved; all others absolutely.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    written = 0
+    whole = file.with_name(file.name + ".part")
+    try:
+        with open(whole, "w", encoding="ascii", newline="\n") as stream:
+            for photo in photos:
+                stream.write(json.dumps(_row(photo, file.parent)) + "\n")
+                written += 1
+        os.replace(whole, file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+    finally:
+        whole.unlink(missing_ok=True)
+    return written
+
+
+def _row(photo: AnnotatedPhoto, folder: Path) -> dict[str, Any]:
+    path = photo.path.absolute()
+    with contextlib.suppress(ValueError):  # it lies elsewhere
+        path = path.relative_to(folder.absolute())
+    row: dict[str, Any] = {"image": str(path), "width": photo.width, "height": photo.height}
+    row["regions"] = []
+    for region in photo.regions:
+        row["regions"].append({"box": region.box, "phrases": region.phrases})
+        for key in ("long_phrases", "kind", "parts"):
+            if getattr(region, key):
+                row["regions"][-1][key] = getattr(region, key)
+    return row | ({"captions": photo.captions} if photo.captions else {})

@@ -12,25 +12,33 @@ drawn at random, is reported beside.
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision.ops import box_iou
 
 from dcsearch.data.regions import AnnotatedPhoto
-from dcsearch.describe import Describer, Description
+from dcsearch.describe import Description
 from dcsearch.errors import DataError, UsageError
-from dcsearch.likelihood import LikelihoodScorer, Phrase, read_phrase, region_scores
+from dcsearch.evaluation.progress import Progress, silent
+from dcsearch.evaluation.published import retrieval_rows
+from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
+from dcsearch.evaluation.scoring import Alignment, Scoring, align
+from dcsearch.likelihood import LikelihoodScorer
 
 RECALLS = (1, 5, 10)
 OVERLAPS = (0.1, 0.3, 0.5)
-
-
-Box = tuple[float, float, float, float]
+FIGURES = (
+    *(f"R@{k}" for k in RECALLS),
+    *("median rank", "MRR"),
+    *(f"IoU@{overlap}" for overlap in OVERLAPS),
+    *("median IoU", "IoU@0.5, single box"),
+)
+_CURVE_RANKS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
+_SHOWN = 5  # best and worst queries
 
 
 class Asked(NamedTuple):
@@ -48,69 +56,30 @@ class Query(NamedTuple):
     phrases: tuple[Asked, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What one seed measured; shares are 0 to 1."""
+class Draw(NamedTuple):
+    """A pool and its queries, of one seed."""
 
-    recall: dict[int, float]  # share of queries whose photo ranks within the first k
-    median_rank: float  # 1 is best; tied photos share their mean rank
-    reciprocal_rank: float  # mean of 1 / rank
-    localization: dict[float, float]  # share of phrases whose aligned box has that IoU
-    single_box: float  # the same at IoU .5 against one box of each phrase, drawn at random
-    median_overlap: float  # IoU
-
-    def to_json(self) -> dict[str, float]:
-        """One flat mapping, "R@1", "median rank", "IoU@.5" and so on."""
-        return {
-            **{f"R@{k}": value for k, value in self.recall.items()},
-            "median rank": self.median_rank,
-            "MRR": self.reciprocal_rank,
-            **{f"IoU@{threshold:.1f}": value for threshold, value in self.localization.items()},
-            "median IoU": self.median_overlap,
-            "IoU@0.5, single box": self.single_box,
-        }
+    pool: list[int]  # indices of photos
+    queries: list[Query]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalReport:
-    """Figures of every seed, and what they were measured on."""
+class Outcome:
+    """What one draw came to."""
 
-    photos: int  # in the pool
-    queries: int  # a seed
-    phrases: int  # a query
-    regions: int  # a photo at the most
-    mean: str  # "log-probability" or "probability", what is averaged over phrases
-    model_name: str
-    model_sha256: str
-    seeds: tuple[Figures, ...]
+    ranks: np.ndarray  # (Q,) of the source photos, 1 is best; tied photos share their mean rank
+    overlaps: np.ndarray  # (Q * phrases,) IoU of the aligned region with the phrase's boxes
+    single: np.ndarray  # (Q * phrases,) with one box of the phrase, drawn at random
 
-    def summary(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation over the seeds of each figure (0 for one seed)."""
-        rows = [figures.to_json() for figures in self.seeds]
-        return {
-            name: (
-                statistics.fmean(row[name] for row in rows),
-                statistics.stdev(row[name] for row in rows) if len(rows) > 1 else 0.0,
-            )
-            for name in rows[0]
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for a file."""
-        return {
-            "protocol": "retrieval",
-            "photos": self.photos,
-            "queries": self.queries,
-            "phrases": self.phrases,
-            "regions": self.regions,
-            "mean": self.mean,
-            "model": {"name": self.model_name, "sha256": self.model_sha256},
-            "summary": {
-                name: {"mean": mean, "deviation": deviation}
-                for name, (mean, deviation) in self.summary().items()
-            },
-            "seeds": [figures.to_json() for figures in self.seeds],
-        }
+    def figures(self) -> dict[str, float]:
+        """FIGURES, shares 0 to 1; the median rank counts from 1, the median IoU is an IoU."""
+        values = (
+            *(float(np.mean(self.ranks <= k)) for k in RECALLS),
+            *(float(np.median(self.ranks)), float(np.mean(1 / self.ranks))),
+            *(float(np.mean(self.overlaps >= overlap)) for overlap in OVERLAPS),
+            *(float(np.median(self.overlaps)), float(np.mean(self.single >= 0.5))),
+        )
+        return dict(zip(FIGURES, values, strict=True))
 
 
 def draw_queries(
@@ -147,150 +116,129 @@ def draw_queries(
 
 def evaluate_retrieval(
     photos: Sequence[AnnotatedPhoto],
-    describer: Describer,
+    described: Sequence[Description],
     scorer: LikelihoodScorer,
     *,
     images: int = 1000,
     queries: int = 100,
     phrases: int = 4,
+    regions: int = 100,
     seeds: int = 10,
-    mean: str = "log-probability",
-    on_progress: Callable[[str, int, int], None] | None = None,
-) -> RetrievalReport:
-    """The figures of `seeds` draws of a pool and its queries.
+    scorings: Sequence[Scoring] = (Scoring(),),
+    method: str = "FCLN",
+    source: str = "model",
+    report: Progress = silent,
+) -> Report:
+    """The figures of `seeds` draws of a pool and its queries, beside the paper's Table 2.
 
     Phrases without a known word are drawn like all others and tell nothing of any region.
 
     Args:
         photos: annotated; the pool of each seed is drawn from them.
-        describer: finds the regions; its `regions` bounds them.
+        described: what the network saw in each, boxes in the annotation's frame.
         scorer: of the same checkpoint.
         images: in the pool; all where there are fewer.
         queries: a seed.
         phrases: a query.
+        regions: of a photo at the most, the best by objectness.
         seeds: draws, from seed 0 on.
-        mean: what is averaged over a query's phrases, "log-probability" or "probability" (the
-            paper's word).
-        on_progress: told (what, done, of).
+        scorings: ways to score; a row for each.
+        method: name of the row of the default scoring.
+        source: where the boxes come from, for the settings.
+        report: told of progress.
 
     Raises:
-        UsageError: an unknown mean, or too few photos with that many phrases.
-        DataError: a photo cannot be opened.
+        UsageError: too few photos with that many phrases.
+        DataError: no photos.
     """
-    if mean not in ("log-probability", "probability"):
-        raise UsageError(f"no mean {mean!r}; choose log-probability or probability")
-    report = on_progress or (lambda what, done, of: None)
     if not photos:
         raise DataError("there are no photos to evaluate on")
-    draws = []
-    for seed in range(seeds):
-        pool = sorted(random.Random(f"pool {seed}").sample(range(len(photos)),
-                                                            min(images, len(photos))))  # fmt: skip
-        chosen = draw_queries(
-            [photos[i] for i in pool], queries=queries, phrases=phrases, seed=seed
+    draws = [
+        draw(photos, images=images, queries=queries, phrases=phrases, seed=seed)
+        for seed in range(seeds)
+    ]
+    described = [_best(description, regions) for description in described]
+    texts = sorted({a.text for _, drawn in draws for query in drawn for a in query.phrases})
+    alignments = align(described, texts, scorer, scorings, report=report)
+    outcomes = [
+        [outcome(one, described, texts, alignment, mean=scoring.mean) for one in draws]
+        for scoring, alignment in zip(scorings, alignments, strict=True)
+    ]
+    rows = [
+        Row(
+            name=method if scoring.name == "default" else f"{method}, {scoring.name}",
+            values=_summary([each.figures() for each in own]),
         )
-        draws.append((pool, chosen))
-
-    described = list(describe_annotated(photos, describer, report))
-    texts = sorted({asked.text for _, drawn in draws for q in drawn for asked in q.phrases})
-    scores, aligned = align_all(described, texts, scorer, report)
-
-    column = {text: index for index, text in enumerate(texts)}
-    figures = []
-    for pool, drawn in draws:
-        ranks, overlaps, single = [], [], []
-        for query in drawn:
-            columns = [column[asked.text] for asked in query.phrases]
-            values = scores[np.array(pool)][:, columns].astype(np.float64)  # (pool, phrases)
-            values = values[:, ~np.isnan(values).any(axis=0)]  # of the phrases that say something
-            if values.shape[1] == 0:
-                values = np.zeros((len(pool), 1))
-            if mean == "probability":
-                values = np.exp(values)
-            ranks.append(mean_rank(values.mean(axis=1), query.photo))
-            source = pool[query.photo]
-            for asked, index in zip(query.phrases, columns, strict=True):
-                region = int(aligned[source, index])
-                overlaps.append(_overlap(described[source], region, asked.boxes))
-                single.append(_overlap(described[source], region, [asked.box]))
-        figures.append(_figures(ranks, overlaps, single))
-    return RetrievalReport(
-        photos=min(images, len(photos)),
-        queries=queries,
-        phrases=phrases,
-        regions=describer.regions,
-        mean=mean,
-        model_name=describer.checkpoint.name,
-        model_sha256=describer.checkpoint.sha256,
-        seeds=tuple(figures),
+        for scoring, own in zip(scorings, outcomes, strict=True)
+    ]
+    best, worst = _examples(photos, described, texts, draws[0], alignments[0], outcomes[0][0])
+    return Report(
+        protocol="retrieval",
+        model_name=scorer.checkpoint.name,
+        model_sha256=scorer.checkpoint.sha256,
+        settings={
+            "photos": min(images, len(photos)),
+            "queries": queries,
+            "phrases": phrases,
+            "regions": regions,
+            "regions from": source,
+            "seeds": seeds,
+            "scoring": scorings[0].name,
+        },
+        tables=(Table(name="Retrieval", columns=FIGURES, rows=(*rows, *retrieval_rows())),),
+        curves=(_recall_curve(rows, outcomes), _overlap_curve(rows, outcomes)),
+        best=best,
+        worst=worst,
+        notes=(
+            "The paper's rows were measured on Visual Genome, 1,000 photos, with VGG-16 networks.",
+        ),
     )
 
 
-def describe_annotated(
-    photos: Sequence[AnnotatedPhoto],
-    describer: Describer,
-    report: Callable[[str, int, int], None],
-    *,
-    batch: int = 16,
-) -> Iterator[Description]:
-    """Description of each annotated photo, boxes in the annotation's frame, without captions.
-
-    Raises:
-        DataError: a photo cannot be opened.
-    """
-    for first in range(0, len(photos), batch):
-        prepared = []
-        for photo in photos[first : first + batch]:
-            try:
-                with Image.open(photo.path) as image:
-                    frame = (photo.width, photo.height)
-                    prepared.append(describer.prepare(image.convert("RGB"), frame=frame))
-            except (OSError, ValueError) as error:
-                raise DataError(f"photo {photo.path} cannot be opened: {error}") from None
-        yield from describer.describe(prepared, captions=False)
-        report("photos", min(first + batch, len(photos)), len(photos))
+def draw(
+    photos: Sequence[AnnotatedPhoto], *, images: int, queries: int, phrases: int, seed: int
+) -> Draw:
+    """The pool and the queries of a seed."""
+    chance = random.Random(f"pool {seed}")
+    pool = sorted(chance.sample(range(len(photos)), min(images, len(photos))))
+    own = [photos[index] for index in pool]
+    return Draw(pool, draw_queries(own, queries=queries, phrases=phrases, seed=seed))
 
 
-def align_all(
+def outcome(
+    one: Draw,
     described: Sequence[Description],
     texts: Sequence[str],
-    scorer: LikelihoodScorer,
-    report: Callable[[str, int, int], None],
+    alignment: Alignment,
     *,
-    batch: int = 40,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score and index of the aligned region of every phrase in every photo.
+    mean: str,
+) -> Outcome:
+    """Ranks and overlaps of a draw's queries.
 
-    Returns:
-        (P, M) float32 scores and (P, M) int64 indices. A photo without regions scores -1e9 and a
-        phrase without a known word NaN; both align to -1.
+    Args:
+        one: the draw.
+        described: of all photos.
+        texts: M, sorted as the alignment's columns.
+        alignment: of all photos and texts.
+        mean: over a query's phrases, of "log-probability" or "probability".
     """
-    scores = np.full((len(described), len(texts)), -1e9, dtype=np.float32)
-    aligned = np.full((len(described), len(texts)), -1, dtype=np.int64)
-    phrases: list[Phrase] = []
-    columns: list[int] = []
-    for column, text in enumerate(texts):
-        try:
-            phrases.append(read_phrase(text, scorer.checkpoint.vocabulary))
-            columns.append(column)
-        except UsageError:
-            continue
-    scores[:, sorted(set(range(len(texts))) - set(columns))] = np.nan
-    if not columns:
-        return scores, aligned
-    for first in range(0, len(described), batch):
-        chunk = described[first : first + batch]
-        values = scorer.log_likelihoods(np.concatenate([d.codes for d in chunk]), phrases)  # (R, M)
-        values = region_scores(values, np.concatenate([d.objectness for d in chunk]))
-        start = 0
-        for index, description in enumerate(chunk, start=first):
-            own = values[start : start + len(description.codes)]
-            start += len(description.codes)
-            if len(own):
-                scores[index, columns] = own.max(axis=0)
-                aligned[index, columns] = own.argmax(axis=0)
-        report("phrases", min(first + batch, len(described)), len(described))
-    return scores, aligned
+    column = {text: index for index, text in enumerate(texts)}
+    ranks, overlaps, single = [], [], []
+    for query in one.queries:
+        columns = [column[asked.text] for asked in query.phrases]
+        values = alignment.scores[np.array(one.pool)][:, columns].astype(np.float64)
+        values = values[:, ~np.isnan(values).any(axis=0)]  # of the phrases that say something
+        if values.shape[1] == 0:
+            values = np.zeros((len(one.pool), 1))
+        if mean == "probability":
+            values = np.exp(values)
+        ranks.append(mean_rank(values.mean(axis=1), query.photo))
+        source = one.pool[query.photo]
+        for asked, index in zip(query.phrases, columns, strict=True):
+            region = int(alignment.regions[source, index])
+            overlaps.append(_overlap(described[source], region, asked.boxes))
+            single.append(_overlap(described[source], region, [asked.box]))
+    return Outcome(ranks=np.array(ranks), overlaps=np.array(overlaps), single=np.array(single))
 
 
 def mean_rank(scores: np.ndarray, index: int) -> float:
@@ -308,12 +256,91 @@ def _overlap(description: Description, region: int, boxes: Sequence[Box]) -> flo
     return float(box_iou(own, torch.tensor(boxes, dtype=own.dtype)).max())
 
 
-def _figures(ranks: Sequence[float], overlaps: Sequence[float], single: Sequence[float]) -> Figures:
-    return Figures(
-        recall={k: float(np.mean([rank <= k for rank in ranks])) for k in RECALLS},
-        median_rank=float(np.median(ranks)),
-        reciprocal_rank=float(np.mean([1 / rank for rank in ranks])),
-        localization={t: float(np.mean([o >= t for o in overlaps])) for t in OVERLAPS},
-        single_box=float(np.mean([o >= 0.5 for o in single])),
-        median_overlap=float(np.median(overlaps)),
+def _best(description: Description, regions: int) -> Description:
+    """The best regions of a photo, as many as asked for."""
+    return Description(
+        width=description.width,
+        height=description.height,
+        boxes=description.boxes[:regions],
+        objectness=description.objectness[:regions],
+        captions=description.captions[:regions],
+        codes=description.codes[:regions],
     )
+
+
+def _summary(seeds: Sequence[dict[str, float]]) -> dict[str, Measure]:
+    """Mean and standard deviation over the seeds of each figure."""
+    return {
+        name: Measure(
+            value=statistics.fmean(figures[name] for figures in seeds),
+            deviation=statistics.stdev(figures[name] for figures in seeds)
+            if len(seeds) > 1
+            else None,
+        )
+        for name in FIGURES
+    }
+
+
+def _recall_curve(rows: Sequence[Row], outcomes: Sequence[Sequence[Outcome]]) -> Curve:
+    ranks = [np.concatenate([each.ranks for each in own]) for own in outcomes]
+    return Curve(
+        name="recall at k",
+        x_label="k",
+        y_label="share of queries whose photo is among the first k",
+        lines={
+            row.name: (
+                tuple(float(k) for k in _CURVE_RANKS),
+                tuple(float(np.mean(own <= k)) for k in _CURVE_RANKS),
+            )
+            for row, own in zip(rows, ranks, strict=True)
+        },
+    )
+
+
+def _overlap_curve(rows: Sequence[Row], outcomes: Sequence[Sequence[Outcome]]) -> Curve:
+    overlaps = [np.concatenate([each.overlaps for each in own]) for own in outcomes]
+    levels = tuple(round(0.05 * step, 2) for step in range(1, 20))
+    return Curve(
+        name="localization",
+        x_label="IoU",
+        y_label="share of phrases whose aligned region overlaps that much",
+        lines={
+            row.name: (levels, tuple(float(np.mean(own >= level)) for level in levels))
+            for row, own in zip(rows, overlaps, strict=True)
+        },
+    )
+
+
+def _examples(
+    photos: Sequence[AnnotatedPhoto],
+    described: Sequence[Description],
+    texts: Sequence[str],
+    one: Draw,
+    alignment: Alignment,
+    result: Outcome,
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """The queries whose photo ranked best and worst, drawn on that photo."""
+    column = {text: index for index, text in enumerate(texts)}
+
+    def example(number: int) -> Example:
+        query = one.queries[number]
+        photo = one.pool[query.photo]
+        boxes = []
+        for asked in query.phrases:
+            boxes += [MarkedBox(box=box, text=asked.text, truth=True) for box in asked.boxes]
+            region = int(alignment.regions[photo, column[asked.text]])
+            if region >= 0:
+                found = described[photo].boxes[region].tolist()
+                boxes.append(MarkedBox(box=tuple(found), text=asked.text, truth=False))
+        asked_for = ", ".join(asked.text for asked in query.phrases)
+        return Example(
+            title=f"rank {result.ranks[number]:g} of {len(one.pool)}: {asked_for}",
+            path=photos[photo].path,
+            width=photos[photo].width,
+            height=photos[photo].height,
+            boxes=tuple(boxes),
+        )
+
+    order = np.argsort(result.ranks, kind="stable").tolist()
+    worst = [number for number in reversed(order) if number not in order[:_SHOWN]][:_SHOWN]
+    return tuple(map(example, order[:_SHOWN])), tuple(map(example, worst))

@@ -4,11 +4,13 @@ A backbone knows its `channels`, the `stride` in pixels between neighbouring cel
 in pixels of the first cell's receptive field, which is where that cell's anchors stand.
 """
 
+import copy
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import mobilenet_v2, vgg16
 from torchvision.models.mobilenetv2 import InvertedResidual
 
@@ -32,6 +34,10 @@ class Backbone(nn.Module):
         """Stop the first `blocks` blocks from learning."""
         for block in self.blocks()[:blocks]:
             block.requires_grad_(False)
+
+    def fold(self, blocks: int | None = None) -> None:
+        """Compute the first `blocks` blocks (all by default) with less work from now on, as long
+        as their weights stay as they are; not differentiable, not part of the state dict."""
 
 
 class VGG16Backbone(Backbone):
@@ -89,6 +95,7 @@ class MobileNetV2Backbone(Backbone):
         self.fine = nn.Conv2d(32, channels, 3, stride=2, padding=0 if tensorflow_padding else 1)
         self.middle = nn.Conv2d(96, channels, 1)
         self.coarse = nn.Conv2d(320, channels, 1)
+        self._folded: list[nn.Module] = []  # a plain list: no parameters of this module
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.kaiming_normal_(self.smooth.weight, nonlinearity="relu")
 
@@ -115,13 +122,21 @@ class MobileNetV2Backbone(Backbone):
         x = photos
         maps = []
         for index, block in enumerate(self.features):
-            x = self._block(block, x)
+            if index < len(self._folded):
+                with torch.no_grad():
+                    x = self._block(self._folded[index], x)
+            else:
+                x = self._block(block, x)
             if index in (6, 13, 17):  # the last blocks at strides 8, 16 and 32
                 maps.append(x)
         fine, middle, coarse = maps
         fused = self.fine(self._pad(fine)) + self.middle(middle)
         fused = fused + functional.interpolate(self.coarse(coarse), scale_factor=2.0)
         return functional.relu(self.smooth(functional.relu(fused)))
+
+    def fold(self, blocks: int | None = None) -> None:
+        """Convolutions that have their batch normalisation inside, for the first blocks."""
+        self._folded = [_folded(copy.deepcopy(block).eval()) for block in self.features[:blocks]]
 
     def _pad(self, x: Tensor) -> Tensor:
         return functional.pad(x, (0, 1, 0, 1)) if self.tensorflow_padding else x
@@ -134,11 +149,33 @@ class MobileNetV2Backbone(Backbone):
             if block.stride == 1:
                 return cast(Tensor, block(x))
             expand, strided, *project = block.conv
-            x = strided(self._pad(expand(x)))
+            if torch.is_grad_enabled():
+                x = self._pad(expand(x))
+            else:  # fewer channels to copy: pad first, and blank what was made of the padding
+                x = expand(self._pad(x))
+                x[:, :, -1, :] = 0
+                x[:, :, :, -1] = 0
+            x = strided(x)
             for layer in project:
                 x = layer(x)
             return x
         return cast(Tensor, block(self._pad(x)))  # the first convolution
+
+
+def _folded(block: nn.Module) -> nn.Module:
+    """The block, its batch normalisations put into the convolutions before them."""
+    if isinstance(block, InvertedResidual):
+        block.conv = cast(nn.Sequential, _folded(block.conv))
+        return cast(nn.Module, block)
+    if not isinstance(block, nn.Sequential):
+        return block
+    layers: list[nn.Module] = []
+    for layer in block:
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[-1] = fuse_conv_bn_eval(cast(nn.Conv2d, layers[-1]), layer)
+        else:
+            layers.append(_folded(layer))
+    return nn.Sequential(*layers)
 
 
 def _per_channel(values: tuple[float, float, float], like: Tensor) -> Tensor:

@@ -8,18 +8,22 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import nms, roi_align
 
 from dcsearch.boxes import clip, decode_offsets, encode_offsets, not_empty
+from dcsearch.errors import UsageError
 from dcsearch.model.anchors import PAPER_SHAPES, shapes_of
 from dcsearch.model.backbone import Backbone, MobileNetV2Backbone, VGG16Backbone
+from dcsearch.model.embedding import PhraseEmbedding
 from dcsearch.model.language import LanguageModel, pad_tokens
 from dcsearch.model.localization import Candidates, LocalizationLayer
 from dcsearch.model.losses import (
     Losses,
     box_loss,
     caption_loss,
+    contrast_loss,
     discrimination_loss,
+    normaliser_loss,
     objectness_loss,
     word_loss,
 )
@@ -35,6 +39,8 @@ class FCLNConfig:
     tensorflow_padding: bool  # of mobilenet_v2's strided convolutions
     feature_channels: int  # of mobilenet_v2's fused map; vgg16 has 512
     photo_side: int  # longest side of a photo as the network sees it, pixels
+    method: Literal["fcln", "region_rnn", "full_image_rnn"] = "fcln"  # or a baseline of the paper
+    crop_side: int = 128  # of a region as region_rnn's backbone sees it, pixels
     side_multiple: int  # both sides are rounded to a multiple of this
     anchor_shapes: tuple[tuple[float, float], ...]  # width x height in pixels
     proposal_hidden: int  # filters of the localization layer's 3 x 3 convolution
@@ -45,6 +51,7 @@ class FCLNConfig:
     encoded_size: int  # E, what is stored of a region and read by the LSTM
     encoding_normalised: bool  # layer normalisation before the encoded code's ReLU
     language_hidden: int  # H
+    embedding_size: int = 0  # of the space that phrases and regions share; 0 is none
     longest_caption: int  # words
     recognition_dropout: float
     language_dropout: float
@@ -70,6 +77,8 @@ class FCLNConfig:
     caption_weight: float
     discrimination_weight: float
     word_weight: float
+    contrast_weight: float = 0.0
+    normaliser_weight: float = 0.0
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
@@ -78,15 +87,15 @@ class FCLNConfig:
             backbone="vgg16", tensorflow_padding=False, feature_channels=512,
             photo_side=720, side_multiple=1, anchor_shapes=PAPER_SHAPES, proposal_hidden=256,
             grid=7, grid_touches_corners=True, recognition_hidden=4096, code_size=4096,
-            encoded_size=512, encoding_normalised=False, language_hidden=512, longest_caption=15,
-            recognition_dropout=0.5, language_dropout=0.0,
+            encoded_size=512, encoding_normalised=False, language_hidden=512, embedding_size=0,
+            longest_caption=15, recognition_dropout=0.5, language_dropout=0.0,
             proposals=300, proposals_considered=0, proposal_overlap=0.7, final_overlap=0.3,
             match_anchors=False, sampled_boxes=256, positive_overlap=0.7, negative_overlap=0.3,
             recognised_boxes=0, recognised_overlap=0.7, annotated_boxes=False,
             described_regions=0, discriminated_regions=0,
             proposal_objectness_weight=0.1, proposal_box_weight=0.1,
             objectness_weight=0.1, box_weight=0.1, caption_weight=1.0,
-            discrimination_weight=0.0, word_weight=0.0,
+            discrimination_weight=0.0, word_weight=0.0, contrast_weight=0.0, normaliser_weight=0.0,
         )  # fmt: skip
 
     @classmethod
@@ -100,16 +109,29 @@ class FCLNConfig:
             photo_side=384, side_multiple=32, anchor_shapes=shapes_of((24, 48, 96, 176, 288)),
             proposal_hidden=192,
             grid=7, grid_touches_corners=False, recognition_hidden=640, code_size=512,
-            encoded_size=256, encoding_normalised=True, language_hidden=256, longest_caption=12,
+            encoded_size=256, encoding_normalised=True, language_hidden=256, embedding_size=128,
+            longest_caption=12,
             recognition_dropout=0.2, language_dropout=0.2,
-            proposals=300, proposals_considered=2000, proposal_overlap=0.7, final_overlap=0.5,
+            proposals=300, proposals_considered=1200, proposal_overlap=0.7, final_overlap=0.5,
             match_anchors=True, sampled_boxes=256, positive_overlap=0.6, negative_overlap=0.3,
             recognised_boxes=64, recognised_overlap=0.5, annotated_boxes=True,
             described_regions=24, discriminated_regions=32,
             proposal_objectness_weight=1.0, proposal_box_weight=3.0,
             objectness_weight=1.0, box_weight=3.0, caption_weight=1.0,
-            discrimination_weight=0.5, word_weight=0.5,
+            discrimination_weight=0.5, word_weight=0.5, contrast_weight=0.5, normaliser_weight=0.05,
         )  # fmt: skip
+
+    @classmethod
+    def region_rnn(cls, *, tensorflow_padding: bool = False) -> "FCLNConfig":
+        """The paper's baseline that runs the backbone over every region's crop by itself."""
+        small = cls.small(tensorflow_padding=tensorflow_padding)
+        return dataclasses.replace(small, method="region_rnn")
+
+    @classmethod
+    def full_image_rnn(cls, *, tensorflow_padding: bool = False) -> "FCLNConfig":
+        """The paper's baseline that knows one region, the whole photo, and its captions."""
+        small = cls.small(tensorflow_padding=tensorflow_padding)
+        return dataclasses.replace(small, method="full_image_rnn", longest_caption=20)
 
     def __post_init__(self) -> None:
         """Check every number.
@@ -119,12 +141,14 @@ class FCLNConfig:
         """
         may_be_zero = (
             *("proposals_considered", "recognised_boxes"),
-            *("described_regions", "discriminated_regions"),
+            *("described_regions", "discriminated_regions", "embedding_size"),
         )
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             if each.name == "backbone":
                 fits = value in ("vgg16", "mobilenet_v2")
+            elif each.name == "method":
+                fits = value in ("fcln", "region_rnn", "full_image_rnn")
             elif each.name == "anchor_shapes":
                 fits = len(value) > 0 and all(
                     len(shape) == 2 and all(_number(side) and side > 0 for side in shape)
@@ -185,6 +209,7 @@ class Target(NamedTuple):
 
     boxes: Tensor  # (P, 4) in the pixels that the network sees
     phrases: list[list[PhraseTarget]]  # of each of the P regions; may be empty
+    proposals: Tensor | None = None  # (R, 4) boxes to learn from in place of the network's own
 
 
 class Sample(NamedTuple):
@@ -241,25 +266,54 @@ class FCLN(nn.Module):
             dropout=config.language_dropout,
             normalised=config.encoding_normalised,
         )
+        if config.embedding_size:
+            self.embedding = PhraseEmbedding(
+                words=words,
+                encoded_size=config.encoded_size,
+                size=config.embedding_size,
+                dropout=config.language_dropout,
+            )
         if config.word_weight:  # needed in training only
             self.words = nn.Linear(config.encoded_size, words)
 
     @torch.no_grad()
-    def forward(self, pixels: Tensor, *, most: int | None = None) -> list[Regions]:
+    def forward(
+        self, pixels: Tensor, *, most: int | None = None, moved: bool = True
+    ) -> list[Regions]:
         """Regions of each photo (test time).
 
         Args:
             pixels: (B, 3, H, W) uint8 RGB.
             most: regions of a photo at the most; None is all that the final NMS leaves.
+            moved: give final boxes; otherwise those of the localization layer.
+
+        Raises:
+            UsageError: the network is a region RNN.
         """
         height, width = pixels.shape[2:]
-        features = self.backbone(self.backbone.normalise(pixels))
+        features = self.features(pixels)
+        if self.config.method == "full_image_rnn":
+            whole = pixels.new_tensor([[0, 0, width, height]], dtype=torch.float32)
+            given = [whole] * len(pixels)
+            return self.recognise_given(features, given, width=width, height=height)
+        if self.config.method == "region_rnn":
+            raise UsageError(
+                "a region RNN finds no regions by itself; it describes those that it is given"
+            )
         candidates = self.localization(features)
         boxes = [
             self.proposals(candidates, photo, width=width, height=height)
             for photo in range(len(pixels))
         ]
-        return self.recognise(features, boxes, width=width, height=height, most=most)
+        return self.recognise(features, boxes, width=width, height=height, most=most, moved=moved)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What `interpolate` looks at, of pixels (B, 3, H, W) uint8: feature maps (B, C, rows,
+        columns), or the normalised photos themselves for a region RNN."""
+        photos = self.backbone.normalise(pixels)
+        if self.config.method == "region_rnn":
+            return photos
+        return cast(Tensor, self.backbone(photos))
 
     def proposals(self, candidates: Candidates, photo: int, *, width: int, height: int) -> Tensor:
         """Boxes (R, 4) of one photo's proposals, clipped, best first; the gradient flows on."""
@@ -283,6 +337,7 @@ class FCLN(nn.Module):
         width: int,
         height: int,
         most: int | None,
+        moved: bool = True,
     ) -> list[Regions]:
         """Regions of each photo from its proposals: recognition, final boxes, final NMS.
 
@@ -292,28 +347,60 @@ class FCLN(nn.Module):
             width: of the photos as the network sees them, pixels.
             height: likewise.
             most: regions of a photo at the most.
+            moved: to the final boxes; otherwise the proposals' own boxes are kept.
         """
-        counts = [len(boxes) for boxes in proposals]
-        sampled = self.interpolate(features, proposals, width=width, height=height)
-        recognised = self.recognition(sampled)
-        final = clip(decode_offsets(torch.cat(list(proposals)), recognised.offsets), width, height)
+        found = self.recognise_given(features, proposals, width=width, height=height, moved=moved)
         regions = []
-        for boxes, objectness, codes in zip(
-            torch.split(final, counts),
-            torch.split(recognised.objectness, counts),
-            torch.split(recognised.codes, counts),
-            strict=True,
-        ):
+        for boxes, objectness, encoded in found:
             shown = not_empty(boxes).nonzero().squeeze(1)
             kept = shown[nms(boxes[shown], objectness[shown], self.config.final_overlap)[:most]]
-            encoded = self.language.encode(codes[kept]).float()
-            regions.append(Regions(boxes[kept], objectness[kept], encoded))
+            regions.append(Regions(boxes[kept], objectness[kept], encoded[kept]))
         return regions
+
+    @torch.no_grad()
+    def recognise_given(
+        self,
+        features: Tensor,
+        given: Sequence[Tensor],
+        *,
+        width: int,
+        height: int,
+        moved: bool = False,
+    ) -> list[Regions]:
+        """Regions of each photo for exactly the boxes given, in their order; none is left out.
+
+        Args:
+            features: (B, C, rows, columns) feature maps.
+            given: B times (R, 4), R may differ.
+            width: of the photos as the network sees them, pixels.
+            height: likewise.
+            moved: give the final boxes, clipped, in place of the boxes given.
+        """
+        counts = [len(boxes) for boxes in given]
+        boxes = torch.cat(list(given))
+        recognised = self.recognition(self.interpolate(features, given, width=width, height=height))
+        if moved:
+            boxes = clip(decode_offsets(boxes, recognised.offsets), width, height)
+        return [
+            Regions(*own)
+            for own in zip(
+                torch.split(boxes, counts),
+                torch.split(recognised.objectness, counts),
+                torch.split(self.language.encode(recognised.codes).float(), counts),
+                strict=True,
+            )
+        ]
 
     def interpolate(
         self, features: Tensor, boxes: Sequence[Tensor], *, width: int, height: int
     ) -> Tensor:
         """Features of every photo's boxes in one list: (R1 + ... + RB, C, grid, grid)."""
+        if self.config.method == "region_rnn":
+            side = self.config.crop_side
+            crops = roi_align(features.float(), list(boxes), side, sampling_ratio=2, aligned=True)
+            whole = crops.new_tensor([[0, 0, side, side]]).expand(len(crops), 1, 4)
+            maps = self.backbone(crops.to(memory_format=torch.channels_last)).float()
+            return self.localization.interpolate(maps, whole, width=side, height=side).squeeze(1)
         padded = nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)  # (B, R, 4)
         sampled = self.localization.interpolate(
             features.float(), padded, width=width, height=height
@@ -331,14 +418,23 @@ class FCLN(nn.Module):
         """
         config = self.config
         height, width = pixels.shape[2:]
-        features = self.backbone(self.backbone.normalise(pixels))
-        candidates = self.localization(features)
-
-        proposal_objectness, proposal_box, batch = self._localize(
-            candidates, targets, width=width, height=height
-        )
-        if config.recognised_boxes:
-            batch = self._proposed(candidates, targets, width=width, height=height)
+        features = self.features(pixels)
+        proposal_objectness = proposal_box = features.new_zeros(())
+        if config.method != "fcln":  # the annotated boxes are all there is
+            batch = [self._sampled(target, target.boxes[:0]) for target in targets]
+        elif any(target.proposals is not None for target in targets):
+            batch = [
+                self._sampled(target, target.boxes[:0] if given is None else given)
+                for target in targets
+                for given in (target.proposals,)
+            ]
+        else:
+            candidates = self.localization(features)
+            proposal_objectness, proposal_box, batch = self._localize(
+                candidates, targets, width=width, height=height
+            )
+            if config.recognised_boxes:
+                batch = self._proposed(candidates, targets, width=width, height=height)
         goals = torch.cat(
             [
                 target.boxes[own.region[own.positive]]
@@ -368,7 +464,7 @@ class FCLN(nn.Module):
         phrases = [self._draw(targets[photo].phrases[region]) for photo, region in owners]
         tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(pixels.device)
         lengths = (tokens >= 0).sum(dim=1)  # (captions,)
-        spoken = self.language.log_likelihoods(encoded, tokens)
+        spoken, normalisers = self.language.read(encoded, tokens)
         return Losses(
             proposal_objectness=proposal_objectness,
             proposal_box=proposal_box,
@@ -377,6 +473,8 @@ class FCLN(nn.Module):
             caption=caption_loss(spoken, lengths),
             discrimination=self._discriminate(encoded, phrases, owners, targets),
             word=self._name(encoded, owners, targets),
+            contrast=self._contrast(encoded, phrases, tokens, owners, targets),
+            normaliser=normaliser_loss(normalisers),
         )
 
     def total(self, losses: Losses) -> Tensor:
@@ -390,6 +488,8 @@ class FCLN(nn.Module):
             + config.caption_weight * losses.caption
             + config.discrimination_weight * losses.discrimination
             + config.word_weight * losses.word
+            + config.contrast_weight * losses.contrast
+            + config.normaliser_weight * losses.normaliser
         )
 
     def _localize(
@@ -425,20 +525,22 @@ class FCLN(nn.Module):
         self, candidates: Candidates, targets: Sequence[Target], *, width: int, height: int
     ) -> list[Sample]:
         """A mini-batch of each photo's proposals, chosen as at test time."""
-        config = self.config
-        batch = []
-        for photo, target in enumerate(targets):
-            boxes = self.proposals(candidates, photo, width=width, height=height)  # (R, 4)
-            found = match(
-                boxes.detach(),
-                target.boxes,
-                positive=config.recognised_overlap,
-                negative=config.recognised_overlap,
-                every_region=False,
-            )
-            own = sample(found, config.recognised_boxes)
-            batch.append(Sample(boxes[own], found.region[own], found.positive[own]))
-        return batch
+        return [
+            self._sampled(target, self.proposals(candidates, photo, width=width, height=height))
+            for photo, target in enumerate(targets)
+        ]
+
+    def _sampled(self, target: Target, boxes: Tensor) -> Sample:
+        """A mini-batch of a photo's proposals (R, 4)."""
+        found = match(
+            boxes.detach(),
+            target.boxes,
+            positive=self.config.recognised_overlap,
+            negative=self.config.recognised_overlap,
+            every_region=False,
+        )
+        own = sample(found, self.config.recognised_boxes or self.config.sampled_boxes)
+        return Sample(boxes[own], found.region[own], found.positive[own])
 
     def _describable(
         self, batch: Sequence[Sample], targets: Sequence[Target]
@@ -484,6 +586,26 @@ class FCLN(nn.Module):
         )
         return word_loss(logits, said.to(logits.device))
 
+    def _contrast(
+        self,
+        encoded: Tensor,
+        phrases: Sequence[PhraseTarget],
+        tokens: Tensor,
+        owners: Sequence[tuple[int, int]],
+        targets: Sequence[Target],
+    ) -> Tensor:
+        """Loss of telling the step's regions apart by where their phrases lie."""
+        if not (self.config.contrast_weight and self.config.embedding_size and owners):
+            return encoded.new_zeros(())
+        compatible = compatible_phrases(
+            phrases, [targets[photo].phrases[region] for photo, region in owners]
+        )
+        return contrast_loss(
+            self.embedding.embed_regions(encoded) @ self.embedding.embed_phrases(tokens).T,
+            compatible.to(encoded.device),
+            self.embedding.scale,
+        )
+
     def _discriminate(
         self,
         encoded: Tensor,
@@ -524,9 +646,11 @@ def compatible_phrases(
     Returns:
         (N, N) bool, True at [i, j] where all that phrase j says is said of region i.
     """
-    words = [frozenset(token for own in texts for token in own.content) for texts in phrases]
-    rows = [[phrase.content <= own for phrase in spoken] for own in words]
-    return torch.tensor(rows, dtype=torch.bool).reshape(len(words), len(spoken))
+    size = 1 + max((token for phrase in spoken for token in phrase.content), default=0)
+    size = max(size, 1 + max((max(own.content) for texts in phrases for own in texts), default=0))
+    asked = said_words([[phrase] for phrase in spoken], size).float()  # (N, words)
+    known = said_words(phrases, size).float()  # (N, words)
+    return known @ asked.T >= asked.sum(dim=1)
 
 
 def said_words(phrases: Sequence[Sequence[PhraseTarget]], words: int) -> Tensor:

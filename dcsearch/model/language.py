@@ -4,6 +4,7 @@ The LSTM reads the encoded region code at step -1, START at step 0, then the wor
 it predicts the next word, END last. T words are T + 1 predictions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -72,6 +73,7 @@ class LanguageModel(nn.Module):
         with torch.no_grad():
             self.input_gates.bias[hidden : 2 * hidden] = 1.0  # remember at first
         self.output = nn.Linear(hidden, words + 1)
+        nn.init.constant_(self.output.bias, -math.log(words + 1))  # probabilities sum to 1 at first
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, codes: Tensor) -> Tensor:
@@ -111,6 +113,14 @@ class LanguageModel(nn.Module):
             (N, T + 1), each <= 0, the END behind the last word; 0 on what follows it. The sum
             over a row is log p(phrase | region).
         """
+        return self.read(encoded, tokens)[0]
+
+    def read(self, encoded: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods as from `log_likelihoods`, and the log normaliser of every softmax.
+
+        Returns:
+            (N, T + 1) and (words and ENDs,), the latter in no particular order.
+        """
         lengths = (tokens != PADDING).sum(dim=1)  # (N,)
         targets = functional.pad(tokens, (0, 1), value=PADDING)
         targets = targets.scatter(1, lengths[:, None], self.end)  # (N, T + 1)
@@ -124,11 +134,12 @@ class LanguageModel(nn.Module):
             hidden.append(state.hidden)
             places.append(rows * targets.shape[1] + index + 1)
         place = torch.cat(places)  # (words and ENDs,) in the flattened result
-        spoken = -functional.cross_entropy(
-            self.logits(torch.cat(hidden)), targets.flatten()[place], reduction="none"
-        )
+        logits = self.logits(torch.cat(hidden))  # (words and ENDs, V + 1)
+        normalisers = logits.logsumexp(dim=1)
+        wanted = targets.flatten()[place]
+        spoken = logits.gather(1, wanted[:, None]).squeeze(1) - normalisers
         result = spoken.new_zeros(targets.numel()).index_put((place,), spoken)
-        return result.reshape(targets.shape)
+        return result.reshape(targets.shape), normalisers
 
     def cross_log_likelihoods(self, encoded: Tensor, tokens: Tensor) -> Tensor:
         """log p(phrase | region) of every phrase for every region.

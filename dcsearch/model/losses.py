@@ -1,4 +1,4 @@
-"""The five terms of the paper's section 3.2, and two of ours that teach words and regions apart."""
+"""The five terms of the paper's section 3.2, and four of ours."""
 
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ class Losses(NamedTuple):
     caption: Tensor
     discrimination: Tensor
     word: Tensor
+    contrast: Tensor
+    normaliser: Tensor
 
 
 def objectness_loss(logits: Tensor, positive: Tensor) -> Tensor:
@@ -86,3 +88,34 @@ def word_loss(logits: Tensor, said: Tensor) -> Tensor:
         return logits.sum()
     goal = said.float() / said.sum(dim=1, keepdim=True).clamp(min=1)
     return functional.cross_entropy(logits, goal)
+
+
+def contrast_loss(cosines: Tensor, compatible: Tensor, scale: Tensor) -> Tensor:
+    """Cross entropy of each phrase choosing its region and each region choosing its phrase.
+
+    Args:
+        cosines: (N, N) of region i and phrase j at [i, j], region i owning phrase i.
+        compatible: (N, N) bool; True where phrase j may describe region i as well, which then is
+            no wrong choice.
+        scale: scalar, 1 / temperature.
+
+    Returns:
+        Mean over phrases and regions; 0 without regions.
+    """
+    if len(cosines) == 0:
+        return cosines.sum()
+    own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    scores = (scale * cosines).masked_fill(compatible & ~own, -torch.inf)
+    goals = torch.arange(len(scores), device=scores.device)
+    return (functional.cross_entropy(scores, goals) + functional.cross_entropy(scores.T, goals)) / 2
+
+
+def normaliser_loss(normalisers: Tensor) -> Tensor:
+    """Mean square of the softmax's log normalisers; 0 without words.
+
+    Kept small, it lets a likelihood be had from one logit, without the others (Devlin et al.
+    2014); not in the paper (its weight is 0 there).
+    """
+    if len(normalisers) == 0:
+        return normalisers.sum()
+    return normalisers.square().mean()

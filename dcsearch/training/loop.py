@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.device import choose_device
 from dcsearch.errors import DataError, UsageError
+from dcsearch.evaluation.proposals import proposals_of_file
 from dcsearch.model.checkpoint import save_checkpoint
 from dcsearch.model.fcln import FCLN, FCLNConfig, Target
 from dcsearch.training.backbone_weights import load_backbone
-from dcsearch.training.photos import Batches, TrainingPhotos, collate
+from dcsearch.training.photos import Batches, TrainingPhotos, as_one_region, collate
 from dcsearch.training.validation import localization, mean_losses
 from dcsearch.vocabulary import Vocabulary
 
@@ -33,6 +34,7 @@ class TrainingOptions:
     """How to train; saved beside the run and, on resuming, required to be the same."""
 
     config: FCLNConfig = dataclasses.field(default_factory=FCLNConfig.small)
+    proposals: Path | None = None  # JSON lines of boxes to learn from in place of the network's own
     backbone_weights: Path | None = None  # None: torchvision's own download
     backbone_blocks_frozen: int = 0
     steps: int = 2800
@@ -58,6 +60,7 @@ class TrainingOptions:
         """Plain values, for the provenance."""
         values = dataclasses.asdict(self)
         values["backbone_weights"] = self.backbone_weights and self.backbone_weights.name
+        values["proposals"] = self.proposals and self.proposals.name
         return values
 
 
@@ -144,7 +147,7 @@ class _Run:
         self.options, self.output = options, output
         self.device = choose_device(options.device)
         folder, file = (data, data / "train.jsonl") if data.is_dir() else (data.parent, data)
-        photos = [photo for photo in read_regions(file) if photo.regions]
+        photos = [photo for photo in self._read(file) if photo.regions]
         if not photos:
             raise DataError(f"{file} holds no photo with regions; nothing can be learned from it")
         self.state_file = output / "state.pt"
@@ -173,8 +176,14 @@ class _Run:
             self.average[name] for name, p in self.model.named_parameters() if p.requires_grad
         ]
         self.optimizer = self._optimizer()
+        given = proposals_of_file(options.proposals) if options.proposals else None
         self.photos = TrainingPhotos(
-            photos, config=options.config, vocabulary=self.vocabulary, seed=options.seed, vary=True
+            photos,
+            config=options.config,
+            vocabulary=self.vocabulary,
+            seed=options.seed,
+            vary=True,
+            proposals=given,
         )
         self.sizes = [self.photos.size(index) for index in range(len(photos))]
         self.validation = self._validation_batches(folder / "val.jsonl")
@@ -182,12 +191,20 @@ class _Run:
         self.seconds = 0.0  # of training so far, over all sittings
         if resume:
             self.load()
+        self.model.backbone.fold(options.backbone_blocks_frozen)
         self.provenance = {
             "photos": len(photos),
             "regions": sum(len(photo.regions) for photo in photos),
             "phrases": sum(1 for _ in _texts(photos)),
             "options": {k: v for k, v in options.to_json().items() if k != "config"},
         }
+
+    def _read(self, file: Path) -> list[AnnotatedPhoto]:
+        """Photos as the network's method sees them."""
+        photos = read_regions(file)
+        if self.options.config.method == "full_image_rnn":
+            return [as_one_region(photo) for photo in photos]
+        return photos
 
     def _optimizer(self) -> torch.optim.AdamW:
         """AdamW, three learning rates, no decay on biases and norms."""
@@ -221,7 +238,7 @@ class _Run:
         """The first photos of the validation file, in batches of one shape; none without a file."""
         if not file.exists():
             return []
-        photos = [photo for photo in read_regions(file) if photo.regions]
+        photos = [photo for photo in self._read(file) if photo.regions]
         step = max(1, len(photos) // self.options.validation_photos)
         photos = photos[::step][: self.options.validation_photos]
         seen = TrainingPhotos(
@@ -357,7 +374,14 @@ class _Run:
     def _there(self, pixels: Tensor, targets: Sequence[Target]) -> tuple[Tensor, list[Target]]:
         """Batch on the device, channels last on the CPU."""
         form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        there = [Target(target.boxes.to(self.device), target.phrases) for target in targets]
+        there = [
+            Target(
+                target.boxes.to(self.device),
+                target.phrases,
+                None if target.proposals is None else target.proposals.to(self.device),
+            )
+            for target in targets
+        ]
         return pixels.to(self.device, memory_format=form), there
 
     def validate(self) -> dict[str, float]:
@@ -370,7 +394,8 @@ class _Run:
         batches = [self._there(pixels, targets) for pixels, targets in self.validation]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             figures = mean_losses(self.model, batches, seed=0)
-            figures |= localization(self.model, batches)
+            if self.options.config.method == "fcln":
+                figures |= localization(self.model, batches)
         self.model.load_state_dict(own)
         return figures
 

@@ -1,17 +1,20 @@
 """Annotated photos as the network trains on them: proportions restored, varied, in batches."""
 
+import dataclasses
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.boxes import clip, not_empty
+from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.errors import DataError
+from dcsearch.evaluation.proposals import Proposer
 from dcsearch.model.fcln import FCLNConfig, PhraseTarget, Target
 from dcsearch.vocabulary import Vocabulary, words_of
 
@@ -38,12 +41,23 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
         vocabulary: Vocabulary,
         seed: int,
         vary: bool,
+        proposals: Proposer | None = None,
     ) -> None:
-        """Take the photos; `vary` crops, flips and recolours them."""
+        """Take the photos.
+
+        Args:
+            photos: any number.
+            config: of the network.
+            vocabulary: its words.
+            seed: of what varies.
+            vary: crop, flip and recolour the photos.
+            proposals: boxes that the network learns from in place of its own.
+        """
         self.photos = photos
         self.config = config
         self.seed = seed
         self.vary = vary
+        self.proposals = proposals
         self.phrases = [
             [
                 [
@@ -80,19 +94,48 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
         chance = random.Random(f"{self.seed} {epoch} {index}")
         width, height = self.size(index)
         frame = (0.0, 0.0, float(photo.width), float(photo.height))
-        if self.vary and chance.random() < 0.6:
+        whole_only = self.config.method == "full_image_rnn"
+        if self.vary and chance.random() < 0.6 and not whole_only:
             frame = crop_frame(photo.width, photo.height, chance)
         pixels = cut(photo, frame, width, height)  # (H, W, 3)
         boxes, phrases = see(photo, self.phrases[index], frame, width, height)
+        given = self._given(photo, frame, width, height)
         if self.vary:
             pixels = recolour(pixels, chance)
             if self.mirrored[index] and chance.random() < 0.5:
                 pixels = pixels[:, ::-1]
-                boxes = torch.stack(
-                    [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1
-                )
+                boxes = mirror(boxes, width)
+                given = None if given is None else mirror(given, width)
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        return tensor, Target(boxes, phrases)
+        return tensor, Target(boxes, phrases, given)
+
+    def _given(
+        self,
+        photo: AnnotatedPhoto,
+        frame: tuple[float, float, float, float],
+        width: int,
+        height: int,
+    ) -> Tensor | None:
+        """Given proposals (R, 4) in network pixels, as far as the frame shows them."""
+        if self.proposals is None:
+            return None
+        x0, y0, x1, y1 = frame
+        boxes = torch.from_numpy(self.proposals(photo, None).copy()) - torch.tensor([x0, y0] * 2)
+        scale = torch.tensor([width / (x1 - x0), height / (y1 - y0)]).repeat(2)
+        boxes = clip(boxes.float() * scale, width, height)
+        return boxes[not_empty(boxes)]
+
+
+def mirror(boxes: Tensor, width: int) -> Tensor:
+    """Boxes (N, 4) of a photo `width` pixels wide in its mirror image."""
+    return torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
+
+
+def as_one_region(photo: AnnotatedPhoto) -> AnnotatedPhoto:
+    """The photo with one region, the whole of it, that its captions describe; none without."""
+    box = (0.0, 0.0, float(photo.width), float(photo.height))
+    whole = AnnotatedRegion(box=box, phrases=photo.captions, long_phrases=(), kind="scene")
+    return dataclasses.replace(photo, regions=(whole,) if photo.captions else ())
 
 
 def phrase_target(text: str, vocabulary: Vocabulary, longest: int) -> PhraseTarget:
@@ -158,12 +201,9 @@ def see(
 def recolour(pixels: np.ndarray, chance: random.Random) -> np.ndarray:
     """Pixels with brightness, contrast and saturation each changed by up to 30 %."""
     bright, contrast, colour = (chance.uniform(0.7, 1.3) for _ in range(3))
-    values = pixels.astype(np.float32)
-    grey = values @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    mean = float(grey.mean())
-    values = grey[:, :, None] + colour * (values - grey[:, :, None])
-    values = bright * (mean + contrast * (values - mean))
-    return np.clip(values, 0, 255).astype(np.uint8)
+    image = ImageEnhance.Color(Image.fromarray(pixels)).enhance(colour)
+    image = ImageEnhance.Contrast(image).enhance(contrast)
+    return np.asarray(ImageEnhance.Brightness(image).enhance(bright))
 
 
 class Batches:

@@ -1,4 +1,4 @@
-"""Refining: the language model trained on by itself, on region codes computed once.
+"""Refining: what reads region codes trained on by itself, on codes computed once.
 
 Of a whole training step, nearly all time goes into pixels, and the language model sees a few
 hundred captions for it. With everything below it fixed, its inputs can be kept, and it sees
@@ -23,7 +23,13 @@ from dcsearch.errors import DataError
 from dcsearch.model.checkpoint import Checkpoint, save_checkpoint
 from dcsearch.model.fcln import PhraseTarget, Target, compatible_phrases, said_words
 from dcsearch.model.language import pad_tokens
-from dcsearch.model.losses import caption_loss, discrimination_loss, word_loss
+from dcsearch.model.losses import (
+    caption_loss,
+    contrast_loss,
+    discrimination_loss,
+    normaliser_loss,
+    word_loss,
+)
 from dcsearch.model.matching import match
 from dcsearch.training.photos import Batches, TrainingPhotos, collate
 
@@ -43,6 +49,8 @@ class RefiningOptions:
     caption_weight: float = 1.0
     discrimination_weight: float = 1.0
     word_weight: float = 0.25
+    contrast_weight: float = 0.5
+    normaliser_weight: float = 0.05
     warm_up: int = 50
     seed: int = 0
     device: str = "auto"
@@ -101,6 +109,8 @@ def refine(
     learning = [*language.parameters()]
     if checkpoint.config.word_weight:
         learning += model.words.parameters()
+    if checkpoint.config.embedding_size:
+        learning += model.embedding.train().parameters()
     for parameter in learning:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -116,6 +126,8 @@ def refine(
                 options.caption_weight * losses["caption"]
                 + options.discrimination_weight * losses["discrimination"]
                 + options.word_weight * losses["word"]
+                + options.contrast_weight * losses["contrast"]
+                + options.normaliser_weight * losses["normaliser"]
             )
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
@@ -200,7 +212,7 @@ def _regions(
     """The regions with phrases of one batch of photos."""
     model = checkpoint.model
     height, width = pixels.shape[2:]
-    features = model.backbone(model.backbone.normalise(pixels))
+    features = model.features(pixels)
     candidates = model.localization(features)
     boxes: list[Tensor] = []
     phrases: list[list[PhraseTarget]] = []
@@ -225,7 +237,7 @@ def language_losses(
     *,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Caption, discrimination and word loss of some regions, by name."""
+    """The losses of some regions that FCLN.losses has of a step, by name; 0 without their part."""
     model = checkpoint.model
     language = model.language
     codes = functional.dropout(
@@ -235,7 +247,7 @@ def language_losses(
     own = [bank.phrases[row] for row in rows.tolist()]
     spoken = [texts[int(torch.randint(len(texts), ()))] for texts in own]
     tokens = pad_tokens([phrase.tokens for phrase in spoken]).to(device)
-    likelihoods = language.log_likelihoods(encoded, tokens)
+    likelihoods, normalisers = language.read(encoded, tokens)
     few = options.discriminated_regions
     scores = language.cross_log_likelihoods(encoded[:few], tokens[:few])
     losses = {
@@ -244,7 +256,15 @@ def language_losses(
             scores, compatible_phrases(spoken[:few], own[:few]).to(device)
         ),
         "word": encoded.new_zeros(()),
+        "contrast": encoded.new_zeros(()),
+        "normaliser": normaliser_loss(normalisers),
     }
+    if checkpoint.config.embedding_size:
+        losses["contrast"] = contrast_loss(
+            model.embedding.embed_regions(encoded) @ model.embedding.embed_phrases(tokens).T,
+            compatible_phrases(spoken, own).to(device),
+            model.embedding.scale,
+        )
     if checkpoint.config.word_weight:
         logits = model.words(encoded).float()
         losses["word"] = word_loss(logits, said_words(own, logits.shape[1]).to(device))

@@ -1,0 +1,215 @@
+"""`dcsearch evaluate retrieval`: find photos by phrases that were written about them."""
+
+import itertools
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cli.evaluation import (
+    Bfloat16,
+    Cache,
+    Data,
+    EdgeModel,
+    Figures,
+    Limit,
+    Markdown,
+    RegionCount,
+    RegionsFrom,
+    Split,
+    prepare,
+    show,
+)
+from cli.exits import DONE
+from cli.options import Device, Json, Model, On, a_number
+from cli.progress import Bar
+
+SCORING = "Scoring"
+
+
+class Mean(StrEnum):
+    """What is averaged over the phrases of a query."""
+
+    log_probability = "log-probability"
+    probability = "probability"
+
+
+class Unknown(StrEnum):
+    """What becomes of words outside the vocabulary."""
+
+    dropped = "dropped"
+    spoken = "spoken"
+
+
+def retrieval(
+    data: Data,
+    images: Annotated[
+        int, typer.Option("--images", metavar="N", min=1, help="Photos to find one among.")
+    ] = 1000,
+    queries: Annotated[
+        int, typer.Option("--queries", metavar="N", min=1, help="Photos asked for, of a seed.")
+    ] = 100,
+    phrases: Annotated[
+        int, typer.Option("--phrases", metavar="N", min=1, help="Phrases of a query.")
+    ] = 4,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="Draws that the figures average.")
+    ] = 10,
+    split: Split = None,
+    limit: Limit = None,
+    mean: Annotated[
+        Mean,
+        typer.Option(
+            "--mean", rich_help_panel=SCORING, help="What is averaged over a query's phrases."
+        ),
+    ] = Mean.log_probability,
+    end: Annotated[
+        bool,
+        typer.Option(
+            "--end/--no-end", rich_help_panel=SCORING, help="Whether a phrase must end there."
+        ),
+    ] = True,
+    per_word: Annotated[
+        bool,
+        typer.Option(
+            "--per-word", rich_help_panel=SCORING, help="Divide a phrase's score by its words."
+        ),
+    ] = False,
+    unknown: Annotated[
+        Unknown,
+        typer.Option(
+            "--unknown",
+            rich_help_panel=SCORING,
+            help="What becomes of words that the model does not know.",
+        ),
+    ] = Unknown.dropped,
+    objectness: Annotated[
+        float | None,
+        typer.Option(
+            "--objectness",
+            metavar="X",
+            min=0,
+            callback=a_number,
+            rich_help_panel=SCORING,
+            show_default="as the product",
+            help="Weight of log objectness in a region's score.",
+        ),
+    ] = None,
+    prior: Annotated[
+        float,
+        typer.Option(
+            "--prior",
+            metavar="X",
+            min=0,
+            callback=a_number,
+            rich_help_panel=SCORING,
+            help="Share of log p(phrase) that is taken off; it matters to --mean probability.",
+        ),
+    ] = 0.0,
+    likelihood: Annotated[
+        float,
+        typer.Option(
+            "--likelihood",
+            metavar="X",
+            min=0,
+            callback=a_number,
+            rich_help_panel=SCORING,
+            help="Weight of the log-likelihood.",
+        ),
+    ] = 1.0,
+    similarity: Annotated[
+        float,
+        typer.Option(
+            "--similarity",
+            metavar="X",
+            min=0,
+            callback=a_number,
+            rich_help_panel=SCORING,
+            help="Weight of the cosine of phrase and region, where the model has the embedding.",
+        ),
+    ] = 0.0,
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep",
+            rich_help_panel=SCORING,
+            help="Compare the choices with one another, a row for each.",
+        ),
+    ] = False,
+    bfloat16: Bfloat16 = False,
+    regions: RegionCount = 100,
+    regions_from: RegionsFrom = "model",
+    edge_model: EdgeModel = None,
+    cache: Cache = None,
+    json: Json = False,
+    markdown: Markdown = None,
+    figures: Figures = None,
+    model: Model = None,
+    device: On = Device.auto,
+) -> None:
+    """Find photos by phrases that were written about them (section 4.2 of the paper)."""
+    from dcsearch.evaluation.retrieval import evaluate_retrieval
+    from dcsearch.evaluation.scoring import MEANS, Scoring
+    from dcsearch.likelihood import OBJECTNESS_WEIGHT
+    from dcsearch.model.header import read_header
+
+    chosen = Scoring(
+        mean=mean.value,
+        end=end,
+        per_word=per_word,
+        unknown=unknown.value,
+        objectness_weight=OBJECTNESS_WEIGHT if objectness is None else objectness,
+        prior=prior,
+        likelihood=likelihood,
+        similarity=similarity,
+    )
+    scorings = [chosen]
+    if sweep:
+        scorings += [
+            Scoring(mean=each, objectness_weight=weight)
+            for each, weight in itertools.product(MEANS, (0.0, 1.0, 2.0, 4.0))
+        ]
+        scorings += [
+            Scoring(end=False),
+            Scoring(per_word=True),
+            Scoring(unknown="spoken"),
+            Scoring(mean="probability", prior=1.0),
+            Scoring(mean="probability", per_word=True),
+        ]
+        if read_header(model).config.get("embedding_size"):
+            scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0, 20.0)]
+            scorings += [Scoring(likelihood=0.0, similarity=weight) for weight in (10.0, 20.0)]
+        scorings = list(dict.fromkeys(scorings))
+    if figures is not None:
+        from cli.report_figures import check_figures
+
+        check_figures(figures)
+    with Bar("measuring", unit="photos", total=None) as bar:
+        found = prepare(
+            data,
+            split=split,
+            model=model,
+            device=device,
+            regions=regions,
+            source=regions_from,
+            edge_model=edge_model,
+            cache=cache,
+            limit=limit,
+            bar=bar,
+            bfloat16=bfloat16,
+        )
+        report = evaluate_retrieval(
+            found.photos,
+            found.described,
+            found.scorer,
+            images=images,
+            queries=queries,
+            phrases=phrases,
+            regions=regions,
+            seeds=seeds,
+            scorings=scorings,
+            source=regions_from,
+            report=lambda what, done, of: bar.reach(done, total=of, title=what),
+        )
+    show(report, json=json, markdown=markdown, figures=figures)
+    raise typer.Exit(DONE)

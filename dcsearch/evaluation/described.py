@@ -1,0 +1,61 @@
+"""Annotated photos described by a network, from whatever boxes: the paper's columns."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.describe import Describer, Description
+from dcsearch.errors import DataError
+from dcsearch.evaluation.proposals import Proposer
+
+
+def describe_annotated(
+    photos: Sequence[AnnotatedPhoto],
+    describer: Describer,
+    *,
+    source: Proposer | Literal["final", "proposed"] = "final",
+    captions: bool = False,
+    batch: int = 16,
+) -> Iterator[Description]:
+    """Description of each annotated photo, boxes in the annotation's frame.
+
+    Args:
+        photos: any number.
+        describer: its `regions` bounds the regions of a photo.
+        source: where the boxes come from: the network's own, "final" or as "proposed" by its
+            localization layer, or a proposer's, which are recognised as they are.
+        captions: whether to decode them.
+        batch: photos at a time; changes nothing but the speed.
+
+    Raises:
+        DataError: a photo cannot be opened.
+    """
+    for first in range(0, len(photos), batch):
+        prepared, given = [], []
+        for photo in photos[first : first + batch]:
+            frame = (photo.width, photo.height)
+            image = open_annotated(photo)
+            prepared.append(describer.prepare(image, frame=frame))
+            if callable(source):
+                upright = image.resize(frame, Image.Resampling.BILINEAR)
+                given.append(np.asarray(source(photo, upright))[: describer.regions])
+        if callable(source):
+            yield from describer.recognise(prepared, given, captions=captions)
+        else:
+            yield from describer.describe(prepared, captions=captions, moved=source == "final")
+
+
+def open_annotated(photo: AnnotatedPhoto) -> Image.Image:
+    """The photo's file, RGB, in the file's own size.
+
+    Raises:
+        DataError: the photo cannot be opened.
+    """
+    try:
+        with Image.open(photo.path) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"photo {photo.path} cannot be opened: {error}") from None

@@ -1,0 +1,159 @@
+"""Proposals from elsewhere: boxes of a file, or of a classical proposer (the paper's EdgeBoxes)."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.describe import Describer
+from dcsearch.errors import DataError, MissingExtra, UsageError
+
+Proposer = Callable[[AnnotatedPhoto, Image.Image | None], np.ndarray]
+"""Boxes (N, 4) in a photo's annotated frame, best first, of the photo in that frame's size; those
+that do not look at the photo may be given None."""
+
+
+def annotated_boxes(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+    """The annotated boxes themselves: the paper's ground-truth column. (N, 4), N may be 0."""
+    boxes = [box for region in photo.regions for box in (region.box, *region.parts)]
+    return np.array(list(dict.fromkeys(boxes)), dtype=np.float32).reshape(-1, 4)
+
+
+def whole_photo(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+    """One box around everything: the paper's full image baseline. (1, 4)."""
+    return np.array([[0, 0, photo.width, photo.height]], dtype=np.float32)
+
+
+def proposals_of_file(file: Path) -> Proposer:
+    """The boxes that a JSON-lines file gives, one object a photo.
+
+    {"image": the photo's file name or path, "boxes": [[x0, y0, x1, y1], ...]}, in the annotated
+    frame, best first. `dcsearch describe --format jsonl` writes such lines.
+
+    Raises:
+        DataError: no such file, or a line that is not of this form; the line is named. When a
+            photo is asked for that the file does not have, or a box lies outside its photo.
+    """
+    boxes = _read(file)
+
+    def propose(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+        own = boxes.get(str(photo.path), boxes.get(photo.path.name))
+        if own is None:
+            raise DataError(f"{file} has no boxes for {photo.path.name}; add a line for it")
+        inside = np.clip(own, 0, [photo.width, photo.height] * 2)
+        if (abs(own - inside) > 1).any() or (inside[:, :2] >= inside[:, 2:]).any():
+            raise DataError(
+                f"{file} has boxes that are empty or outside {photo.path.name}, "
+                f"{photo.width} x {photo.height}; give them in the annotation's pixels"
+            )
+        return inside.astype(np.float32)
+
+    return propose
+
+
+def _read(file: Path) -> Mapping[str, np.ndarray]:
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"proposals {file} cannot be read: {error}") from None
+    boxes: dict[str, np.ndarray] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+            own = np.array(row["boxes"], dtype=np.float64)
+            if (own.size and own.shape[1:] != (4,)) or not np.isfinite(own).all():
+                raise ValueError("a box is not four numbers")
+            boxes[str(row["image"])] = own.reshape(-1, 4)
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            raise DataError(
+                f"{file} line {number}: {error}; a line looks like "
+                '{"image": "a.jpg", "boxes": [[0, 0, 10, 10]]}'
+            ) from None
+    return boxes
+
+
+def proposals_of_network(describer: Describer) -> Proposer:
+    """The final boxes that another network finds: (N, 4), best objectness first."""
+
+    def propose(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+        assert image is not None
+        (found,) = describer.describe([describer.prepare(image)], captions=False)
+        boxes: np.ndarray = found.boxes
+        return boxes
+
+    return propose
+
+
+def selective_search(*, most: int) -> Proposer:
+    """Selective search (Uijlings et al. 2013) of OpenCV's contributed modules, its quick setting.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+    cv2 = _opencv()
+
+    def propose(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+        assert image is not None
+        search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+        search.setBaseImage(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))  # BGR
+        search.switchToSelectiveSearchFast()
+        return _corners(search.process()[:most])
+
+    return propose
+
+
+def edge_boxes(model: Path, *, most: int) -> Proposer:
+    """EdgeBoxes (Zitnick & Dollar 2014), the paper's external proposals, by OpenCV.
+
+    Args:
+        model: OpenCV's structured-forest edge model, model.yml or model.yml.gz.
+        most: boxes of a photo at the most.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+        UsageError: the model cannot be read.
+    """
+    cv2 = _opencv()
+    if not model.is_file():
+        raise UsageError(f"no edge model at {model}; give OpenCV's model.yml.gz")
+    try:
+        # Of another file's options OpenCV makes zeros, and the program dies of dividing by them.
+        stored = cv2.FileStorage()
+        if not stored.open(str(model), cv2.FILE_STORAGE_READ) or stored.getNode("options").empty():
+            raise cv2.error("no options")
+        detector = cv2.ximgproc.createStructuredEdgeDetection(str(model))
+    except cv2.error:
+        raise UsageError(f"{model} is no edge model; give OpenCV's model.yml.gz") from None
+
+    def propose(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+        assert image is not None
+        edges = detector.detectEdges(np.asarray(image, dtype=np.float32) / 255)
+        orientation = detector.computeOrientation(edges)
+        finder = cv2.ximgproc.createEdgeBoxes()
+        finder.setMaxBoxes(most)
+        boxes, _ = finder.getBoundingBoxes(detector.edgesNms(edges, orientation), orientation)
+        return _corners(boxes)
+
+    return propose
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+        from cv2 import ximgproc  # noqa: F401 - absent from OpenCV without its contributed modules
+    except ImportError:
+        raise MissingExtra("proposing boxes by a classical method", "eval") from None
+    return cv2
+
+
+def _corners(boxes: Sequence[Any]) -> np.ndarray:
+    """x, y, width, height as x0, y0, x1, y1: (N, 4)."""
+    own = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    own[:, 2:] += own[:, :2]
+    return own

@@ -1,0 +1,182 @@
+"""Scratch: what a network saw in a dataset's photos, kept so that an evaluation goes on where it
+was interrupted and the next one does not look again.
+
+A file for each network, dataset and source of boxes, in the user's cache folder; deleting it costs
+time and nothing else.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import (
+    URL,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    create_engine,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.exc import DBAPIError
+
+from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.describe import Description
+from dcsearch.errors import IndexUnusable
+
+_METADATA = MetaData()
+_SEEN = Table(
+    "seen",
+    _METADATA,
+    Column("position", Integer, primary_key=True),  # of the photo in the dataset
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),  # that describing it took
+    Column("boxes", LargeBinary, nullable=False),  # (N, 4) float32
+    Column("objectness", LargeBinary, nullable=False),  # (N,) float32
+    Column("code_size", Integer, nullable=False),  # E
+    Column("codes", LargeBinary, nullable=False),  # (N, E) float16
+    Column("captions", Text, nullable=False),  # JSON, N texts
+)
+
+
+def default_scratch_folder() -> Path:
+    """Where scratch files are kept when no other place is named."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("dcsearch", appauthor=False) / "evaluations"
+
+
+def fingerprint(photos: Sequence[AnnotatedPhoto], **made_with: str | int | float | bool) -> str:
+    """A name, 32 hexadecimal digits, for these photos' descriptions as they are made with this.
+
+    A photo counts with its path, frame and annotated boxes, and its file's size and time.
+    """
+    digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
+    for photo in photos:
+        try:
+            stat = photo.path.stat()
+            file = (stat.st_size, stat.st_mtime_ns)
+        except OSError:
+            file = (0, 0)
+        boxes = [(region.box, region.parts) for region in photo.regions]
+        digest.update(repr((str(photo.path), photo.width, photo.height, file, boxes)).encode())
+    return digest.hexdigest()[:32]
+
+
+class Scratch:
+    """Descriptions of a dataset's photos, kept in a file."""
+
+    def __init__(self, file: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            IndexUnusable: it cannot be written, or is no scratch file.
+        """
+        self.file = file
+        with self._sentence(OSError, DBAPIError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = create_engine(URL.create("sqlite", database=str(file)))
+            _METADATA.create_all(self._engine)
+            with self._engine.connect() as connection:
+                connection.execute(select(_SEEN).limit(1)).all()
+
+    def describe(
+        self,
+        photos: Sequence[AnnotatedPhoto],
+        see: Callable[[Sequence[AnnotatedPhoto]], Iterator[tuple[Description, float]]],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        batch: int = 64,
+    ) -> list[Description]:
+        """Description of every photo: those kept are read, the others are made and kept.
+
+        Args:
+            photos: the same ones each time.
+            see: describes photos, each with the seconds that it took.
+            on_progress: told (done, of).
+            batch: photos to a transaction: as many are lost when the work is interrupted.
+
+        Raises:
+            IndexUnusable: the file is damaged, locked or full.
+        """
+        with self._sentence(DBAPIError), self._engine.connect() as connection:
+            kept = set(connection.execute(select(_SEEN.c.position)).scalars())
+        missing = [index for index in range(len(photos)) if index not in kept]
+        for first in range(0, len(missing), batch):
+            chunk = missing[first : first + batch]
+            rows = [
+                _row(index, description, seconds)
+                for index, (description, seconds) in zip(
+                    chunk, see([photos[index] for index in chunk]), strict=True
+                )
+            ]
+            with self._sentence(DBAPIError), self._engine.begin() as connection:
+                # Another evaluation may have come first while this one looked.
+                connection.execute(insert(_SEEN).prefix_with("OR IGNORE"), rows)
+            if on_progress:
+                on_progress(len(kept) + first + len(chunk), len(photos))
+        with self._sentence(DBAPIError), self._engine.connect() as connection:
+            found = connection.execute(select(_SEEN).order_by(_SEEN.c.position)).all()
+        return [_description(row) for row in found]
+
+    def seconds(self) -> float:
+        """Mean time to describe a photo when it was described; 0 without photos."""
+        with self._engine.connect() as connection:
+            return float(connection.execute(select(func.avg(_SEEN.c.seconds))).scalar() or 0.0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _sentence(self, *errors: type[Exception]) -> Iterator[None]:
+        try:
+            yield
+        except errors as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise IndexUnusable(
+                f"the scratch file {self.file} cannot be used ({cause}); delete it, or name "
+                "another folder with --cache"
+            ) from None
+
+
+def _row(index: int, description: Description, seconds: float) -> dict[str, object]:
+    return {
+        "position": index,
+        "width": description.width,
+        "height": description.height,
+        "seconds": seconds,
+        "boxes": np.ascontiguousarray(description.boxes, dtype=np.float32).tobytes(),
+        "objectness": np.ascontiguousarray(description.objectness, dtype=np.float32).tobytes(),
+        "code_size": description.codes.shape[1],
+        "codes": np.ascontiguousarray(description.codes, dtype=np.float16).tobytes(),
+        "captions": json.dumps(description.captions),
+    }
+
+
+def _description(row: Row[Any]) -> Description:
+    values = row._mapping
+    return Description(
+        width=values["width"],
+        height=values["height"],
+        boxes=_array(values["boxes"], np.float32).reshape(-1, 4),
+        objectness=_array(values["objectness"], np.float32),
+        captions=tuple(json.loads(values["captions"])),
+        codes=_array(values["codes"], np.float16).reshape(-1, values["code_size"]).copy(),
+    )
+
+
+def _array(stored: bytes, dtype: type[np.floating[Any]]) -> np.ndarray:
+    """An array of its own: PyTorch warns of those that cannot be written to."""
+    return np.frombuffer(stored, dtype=dtype).copy()
