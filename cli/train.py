@@ -242,6 +242,8 @@ def train(
                 "with the same command and --resume"
             ) from error
     measure = ["dcsearch", "evaluate", "retrieval", str(data), "--model", str(weights)]
+    if network is Network.region_rnn:  # it finds none by itself
+        measure += ["--regions-from", "truth"]
     say(f"trained; measure it with: {shlex.join(measure)}")
     raise typer.Exit(DONE)
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dcsearch.device import choose_device
+from dcsearch.device import choose_device, has_bfloat16
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.fcln import Regions, caption_tokens
 
@@ -39,13 +39,23 @@ class Description:
 class Describer:
     """Runs an FCLN over photos."""
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", regions: int = 100) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        regions: int = 100,
+        bfloat16: bool | None = None,
+    ) -> None:
         """Take the network to a device.
 
         Args:
             checkpoint: its network moves to the device.
             device: "auto", "cpu" or "cuda".
             regions: kept of each photo at the most.
+            bfloat16: compute the products of the network in bfloat16, as it was trained, several
+                times faster where the device has it; by default just there. Boxes move by tenths
+                of a pixel, likelihoods by hundredths.
 
         Raises:
             UsageError: the device is not there.
@@ -56,6 +66,7 @@ class Describer:
         self.checkpoint = checkpoint
         self.device = choose_device(device)
         self.regions = regions
+        self.bfloat16 = has_bfloat16(self.device) if bfloat16 is None else bfloat16
         self._model = checkpoint.model.to(self.device)
         self._form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         self._model.backbone.to(memory_format=self._form)
@@ -150,8 +161,12 @@ class Describer:
         found: dict[int, Description] = {}
         for indices in by_shape.values():
             pixels = torch.stack([photos[index].pixels for index in indices])
-            regions = find(pixels.to(self.device, memory_format=self._form), indices)
-            texts = self._captions(regions) if captions else [("",) * len(r.boxes) for r in regions]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                regions = find(pixels.to(self.device, memory_format=self._form), indices)
+                if captions:
+                    texts = self._captions(regions)
+                else:
+                    texts = [("",) * len(own.boxes) for own in regions]
             for index, own, text in zip(indices, regions, texts, strict=True):
                 found[index] = _description(photos[index], own, text)
         return [found[index] for index in range(len(photos))]

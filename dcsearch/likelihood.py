@@ -226,7 +226,7 @@ class LikelihoodScorer:
         if node.ends and not search.end:
             search.offer(node.ends, so_far, rows)
         words = list(node.children)
-        if not words and not search.end:
+        if not words and not (node.ends and search.end):
             return
         alive = search.hopeful(node.passing, so_far, rows)
         if not alive.any():

@@ -33,9 +33,11 @@ class SimilarityScorer:
     @torch.inference_mode()
     def cosines(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
         """Cosine of every phrase with every region: (N, M) float32 of codes (N, E), M phrases."""
+        result = np.empty((len(codes), len(phrases)), dtype=np.float32)
+        if not phrases:
+            return result
         tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(self.device)
         asked = self.embedding.embed_phrases(tokens)  # (M, S)
-        result = np.empty((len(codes), len(phrases)), dtype=np.float32)
         for first in range(0, len(codes), _CHUNK):
             rows = torch.from_numpy(codes[first : first + _CHUNK].astype(np.float32))
             regions = self.embedding.embed_regions(rows.to(self.device))  # (n, S)

@@ -1,5 +1,7 @@
 """Backbones: map sizes, the input they expect, and that the first cell stands where it says."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -197,3 +199,157 @@ def test_a_backbone_is_to_be_made_by_its_children() -> None:
         backbone.normalise(PIXELS)
     with pytest.raises(NotImplementedError):
         backbone.blocks()
+
+
+# folding
+
+BOTH_PADDINGS = pytest.mark.parametrize("tensorflow_padding", [True, False])
+
+
+def trained(*, tensorflow_padding: bool = True, seed: int = 0) -> MobileNetV2Backbone:
+    """A backbone whose batch normalisations hold random statistics, scales and shifts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = MobileNetV2Backbone(channels=4, tensorflow_padding=tensorflow_padding)
+        for layer in backbone.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                assert layer.running_mean is not None
+                assert layer.running_var is not None
+                nn.init.normal_(layer.running_mean, std=0.3)
+                nn.init.uniform_(layer.running_var, 0.2, 1.0)
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
+                nn.init.normal_(layer.bias, std=0.5)
+    return backbone.eval()
+
+
+def noise(seed: int = 0, *, count: int = 2) -> Tensor:
+    """Normalised photos (count, 3, 64, 96)."""
+    return torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same_map(found: Tensor, expected: Tensor) -> None:
+    largest = float(expected.abs().max())
+    assert expected.std() > 0.05 * largest > 0  # there is something to see
+    assert_close(found, expected, rtol=1e-4, atol=1e-4 * largest)
+
+
+@BOTH_PADDINGS
+@pytest.mark.parametrize("blocks", [None, 1, 5, 14])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_folding_changes_no_number(
+    channels_last: bool, blocks: int | None, tensorflow_padding: bool
+) -> None:
+    backbone, photos = trained(tensorflow_padding=tensorflow_padding), noise()
+    if channels_last:
+        photos = photos.to(memory_format=torch.channels_last)
+        backbone = backbone.to(memory_format=torch.channels_last)
+    given = photos.clone()
+    with torch.no_grad():
+        expected = backbone(photos)
+        backbone.fold(blocks)
+        found = backbone(photos)
+    assert_same_map(found, expected)
+    assert_same_map(backbone(photos).detach(), expected)
+    assert torch.equal(photos, given)  # what is blanked is a copy
+
+
+@BOTH_PADDINGS
+def test_numbers_are_the_same_whether_they_will_be_differentiated_or_not(
+    tensorflow_padding: bool,
+) -> None:
+    backbone, photos = trained(tensorflow_padding=tensorflow_padding), noise()
+    with torch.inference_mode():
+        expected = backbone(photos).clone()
+    assert_same_map(backbone(photos).detach(), expected)
+
+
+@BOTH_PADDINGS
+def test_a_folded_convolution_holds_its_batch_normalisation_and_nothing_is_left_of_it(
+    tensorflow_padding: bool,
+) -> None:
+    backbone = trained(tensorflow_padding=tensorflow_padding)
+    ran: list[str] = []
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_hook(lambda *seen: ran.append("unfolded"))
+    backbone.fold()
+    backbone(noise(count=1))
+    assert ran == []
+    backbone.fold(0)
+    backbone(noise(count=1))
+    assert len(ran) == 1 + 2 + 16 * 3
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 4, 8, 17])
+def test_folded_blocks_do_not_learn_and_the_others_learn_as_before(blocks: int) -> None:
+    plain, folded = trained(), trained()
+    plain.freeze(blocks)
+    folded.fold(blocks)
+    for backbone in (plain, folded):
+        torch.autograd.backward(backbone(noise()).square().mean())
+    for (name, weight), expected in zip(folded.named_parameters(), plain.parameters(), strict=True):
+        top, number, *_ = name.split(".")
+        if top == "features" and int(number) < blocks:
+            assert weight.grad is None, name
+        else:
+            assert weight.grad is not None, name
+            assert expected.grad is not None
+            largest = float(expected.grad.abs().max())
+            assert_close(weight.grad, expected.grad, rtol=1e-2, atol=1e-3 * largest, msg=name)
+
+
+def test_what_is_folded_is_no_part_of_the_weights() -> None:
+    backbone = trained()
+    names = [name for name, _ in backbone.named_parameters()]
+    modules, weights = len(list(backbone.modules())), backbone.state_dict()
+    before = {name: weight.clone() for name, weight in weights.items()}
+    backbone.fold()
+    assert [name for name, _ in backbone.named_parameters()] == names
+    assert len(list(backbone.modules())) == modules
+    after = backbone.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    trained(seed=1).load_state_dict(after)
+
+
+def test_new_weights_are_seen_once_they_are_folded_again() -> None:
+    backbone, other, photos = trained(), trained(seed=1), noise()
+    backbone.fold()
+    backbone.load_state_dict(other.state_dict())
+    backbone.fold()
+    with torch.no_grad():
+        assert_same_map(backbone(photos), other(photos))
+
+
+def test_training_mode_changes_nothing_of_what_is_folded() -> None:
+    backbone, photos = trained(), noise()
+    backbone.fold(6)
+    with torch.no_grad():
+        expected = backbone(photos)
+        statistics = {k: v.clone() for k, v in backbone.state_dict().items() if "running" in k}
+        assert_close(backbone.train()(photos), expected)
+        assert_close(backbone.eval()(photos), expected)
+    after = backbone.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in statistics.items())
+
+
+def test_a_copy_of_a_folded_backbone_is_folded_and_its_own() -> None:
+    backbone, photos = trained(), noise()
+    backbone.fold()
+    twin = copy.deepcopy(backbone)
+    with torch.no_grad():
+        expected = backbone(photos)
+        for weight in backbone.parameters():
+            weight.zero_()
+        backbone.fold()
+        assert_close(twin(photos), expected)
+
+
+def test_vgg16_has_nothing_to_fold() -> None:
+    with torch.device("meta"):
+        backbone = VGG16Backbone()
+        names = list(backbone.state_dict())
+        backbone.fold()
+        backbone.fold(4)
+        assert list(backbone.state_dict()) == names
+        assert backbone(torch.empty(1, 3, 32, 32)).shape == (1, 512, 2, 2)

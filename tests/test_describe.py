@@ -206,6 +206,156 @@ def test_an_unknown_device_is_refused(checkpoint: Checkpoint) -> None:
         Describer(checkpoint, device="tpu")
 
 
+# given boxes
+
+
+def boxes_of(width: int, height: int, count: int, seed: int = 0) -> np.ndarray:
+    """Boxes (count, 4) inside a photo, of a pixel or more."""
+    chance = np.random.default_rng(seed)
+    low = chance.uniform(0, 0.7, (count, 2)) * (width, height)
+    high = low + np.maximum(1, chance.uniform(0, 0.3, (count, 2)) * (width, height))
+    return np.hstack([low, high]).astype(np.float32)
+
+
+def rows(values: np.ndarray) -> np.ndarray:
+    """Rows in an order of their own."""
+    return values[np.lexsort(values.T[::-1])]
+
+
+def test_boxes_given_come_back_as_they_are_in_the_photos_frame_surest_first(
+    describer: Describer,
+) -> None:
+    for seed, (width, height) in enumerate(SHAPES):
+        given = boxes_of(width, height, 40, seed)  # more than the describer would keep
+        given[1] = given[0]  # neither twins
+        given[2] = given[0] + 0.25  # nor near ones are suppressed
+        given[3] = [0, 0, width, height]
+        given[4] = [5, 5, 5.5, 5.5]  # nor is a small one left out
+        (found,) = describer.recognise([describer.prepare(photo(width, height, seed))], [given])
+        assert (found.width, found.height) == (width, height)
+        assert found.boxes.dtype == found.objectness.dtype == np.float32
+        assert_allclose(rows(found.boxes), rows(given), rtol=1e-5, atol=1e-3)
+        assert (np.diff(found.objectness) <= 0).all()
+        assert ((found.objectness > 0) & (found.objectness < 1)).all()
+        assert found.codes.shape == (40, describer.code_size)
+        assert found.codes.dtype == np.float16
+        assert len(found.captions) == 40
+        assert (found.boxes <= [width, height, width, height]).all()
+
+
+def test_each_given_box_keeps_its_objectness_code_and_caption(describer: Describer) -> None:
+    prepared, given = describer.prepare(photo(400, 300)), boxes_of(400, 300, 12)
+    (found,) = describer.recognise([prepared], [given])
+    assert len(set(found.captions)) > 1
+    for place, box in enumerate(found.boxes):
+        (alone,) = describer.recognise([prepared], [box[None]])
+        assert_allclose(alone.objectness, found.objectness[place : place + 1], rtol=1e-2, atol=1e-3)
+        assert_allclose(alone.codes[0], found.codes[place], rtol=2e-2, atol=5e-2)
+
+
+def test_what_the_network_found_is_recognised_as_it_was_found(describer: Describer) -> None:
+    """Boxes of the localization layer are given to the same recognition."""
+    prepared = [describer.prepare(photo(*shape, seed=seed)) for seed, shape in enumerate(SHAPES)]
+    proposed = describer.describe(prepared, moved=False)
+    recognised = describer.recognise(prepared, [own.boxes for own in proposed])
+    for found, expected in zip(recognised, proposed, strict=True):
+        assert_allclose(found.objectness, expected.objectness, rtol=1e-2, atol=1e-2)
+        assert_allclose(rows(found.boxes), rows(expected.boxes), rtol=1e-4, atol=1e-2)
+
+
+def test_given_boxes_of_many_photos_are_those_of_one_at_a_time(checkpoint: Checkpoint) -> None:
+    describer = Describer(checkpoint, device="cpu", bfloat16=False)
+    prepared = [describer.prepare(photo(*shape, seed=seed)) for seed, shape in enumerate(SHAPES)]
+    counts = (3, 0, 17, 1, 2, 5)
+    given = [boxes_of(*shape, n, seed=n) for shape, n in zip(SHAPES, counts, strict=True)]
+    together = describer.recognise(prepared, given)
+    assert tuple(len(found.boxes) for found in together) == counts
+    for one, own, many in zip(prepared, given, together, strict=True):
+        (alone,) = describer.recognise([one], [own])
+        assert_alike(alone, many)
+
+
+@pytest.mark.parametrize("none", [np.zeros((0, 4), dtype=np.float32), np.zeros(0), []])
+def test_no_boxes_given_are_no_regions(none: np.ndarray, describer: Describer) -> None:
+    (found,) = describer.recognise([describer.prepare(photo(50, 60))], [none])
+    assert found.boxes.shape == (0, 4)
+    assert found.objectness.shape == (0,)
+    assert found.captions == ()
+    assert found.codes.shape == (0, describer.code_size)
+    assert describer.recognise([], []) == []
+
+
+def test_given_boxes_may_be_of_any_kind_and_stay_as_they_were(describer: Describer) -> None:
+    prepared, plain = describer.prepare(photo(400, 300)), boxes_of(400, 300, 4).round()
+    (expected,) = describer.recognise([prepared], [plain])
+    for given in (plain.astype(np.float64), plain.astype(np.int64), np.asfortranarray(plain)):
+        before = given.copy()
+        (found,) = describer.recognise([prepared], [given])
+        assert_array_equal(found.boxes, expected.boxes)
+        assert_array_equal(given, before)
+
+
+def test_given_boxes_without_captions_are_not_decoded(
+    describer: Describer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, given = [describer.prepare(photo(400, 300))], [boxes_of(400, 300, 4)]
+    (spoken,) = describer.recognise(prepared, given)
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(describer.checkpoint.model.language, "describe", refuse)
+    (quiet,) = describer.recognise(prepared, given, captions=False)
+    assert quiet.captions == ("",) * 4
+    assert_array_equal(quiet.codes, spoken.codes)
+
+
+def test_boxes_that_are_not_moved_are_those_of_the_localization_layer(
+    checkpoint: Checkpoint,
+) -> None:
+    model = checkpoint.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # or final boxes would not move
+        torch.nn.init.normal_(model.recognition.offsets.weight, std=0.05)
+    describer = Describer(checkpoint, device="cpu", regions=12, bfloat16=False)
+    prepared = describer.prepare(photo(400, 300))
+    height, width = prepared.pixels.shape[1:]
+    with torch.no_grad():
+        candidates = model.localization(model.features(prepared.pixels[None]))
+        proposals = model.proposals(candidates, 0, width=width, height=height).numpy()
+    proposals *= np.tile([400 / width, 300 / height], 2)
+    (still,) = describer.describe([prepared], moved=False)
+    (moved,) = describer.describe([prepared])
+    assert 0 < len(still.boxes) <= 12
+    assert (np.diff(still.objectness) <= 0).all()
+
+    def distance(found: np.ndarray) -> np.ndarray:
+        """Of each box to the nearest proposal."""
+        return np.abs(found[:, None] - proposals).max(axis=2).min(axis=1)
+
+    assert distance(still.boxes).max() < 0.05
+    assert distance(moved.boxes).max() > 1
+
+
+def test_a_describer_folds_what_it_runs_and_leaves_the_weights_alone(
+    checkpoint: Checkpoint,
+) -> None:
+    before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
+    pixels = torch.stack([Describer(checkpoint).prepare(photo(400, 300)).pixels])
+    backbone = checkpoint.model.backbone
+    with torch.no_grad():
+        folded = backbone(backbone.normalise(pixels))
+        backbone.fold(0)
+        plain = backbone(backbone.normalise(pixels))
+    torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4 * float(plain.max()))
+    after = checkpoint.model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+# devices
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_that_is_not_there_is_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(UsageError, match="no CUDA device is available; use --device cpu"):

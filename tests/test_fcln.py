@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import math
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchvision.ops import box_iou, nms
 
+from dcsearch.boxes import clip, decode_offsets
 from dcsearch.model.fcln import (
     FCLN,
     FCLNConfig,
@@ -18,6 +22,7 @@ from dcsearch.model.fcln import (
     Regions,
     Target,
     caption_tokens,
+    compatible_phrases,
 )
 from dcsearch.model.losses import Losses
 
@@ -81,6 +86,14 @@ def test_a_config_with_a_field_too_many_or_too_few_is_refused() -> None:
     del values["grid"]
     with pytest.raises(TypeError, match="grid"):
         FCLNConfig.from_json(values)
+
+
+def test_a_config_from_before_the_embedding_has_none() -> None:
+    values = FCLNConfig.small().to_json()
+    for name in ("embedding_size", "contrast_weight", "normaliser_weight"):
+        del values[name]
+    config = FCLNConfig.from_json(values)
+    assert (config.embedding_size, config.contrast_weight, config.normaliser_weight) == (0, 0, 0)
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -278,6 +291,101 @@ def test_photos_without_proposals_have_no_regions(counts: list[int]) -> None:
     assert caption_tokens(model, seen[counts.index(0)].encoded) == []
 
 
+def moving(seed: int = 0) -> FCLN:
+    """The tiny network with offsets that move boxes, which a new recognition network's do not."""
+    model = tiny_model(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(model.recognition.offsets.weight, std=0.05)
+    return model
+
+
+# A box, its twin, a small one, one over the edge, an empty one and all of the photo.
+GIVEN = torch.tensor(
+    [
+        *([10.0, 10, 60, 60], [10, 10, 60, 60], [5, 5, 5.5, 5.5]),
+        *([100, 60, 130, 100], [70, 70, 70, 70], [0, 0, 128, 96]),
+    ]
+)
+
+
+def test_given_boxes_are_recognised_in_their_order_and_none_is_left_out() -> None:
+    model, pixels = moving(), photos(2)
+    with torch.no_grad():
+        features = model.features(pixels)
+        found = model.recognise_given(features, [GIVEN, GIVEN[3:]], width=128, height=96)
+        for photo, (own, given) in enumerate(zip(found, [GIVEN, GIVEN[3:]], strict=True)):
+            assert torch.equal(own.boxes, given)
+            sampled = model.interpolate(features[photo : photo + 1], [given], width=128, height=96)
+            recognised = model.recognition(sampled)
+            assert_close(own.objectness, recognised.objectness)
+            assert_close(own.encoded, model.language.encode(recognised.codes))
+    assert torch.equal(found[0].encoded[0], found[0].encoded[1])
+    assert not torch.allclose(found[0].encoded[0], found[0].encoded[5])
+
+
+def test_given_boxes_may_be_moved_to_their_final_ones() -> None:
+    model, pixels = moving(), photos(1)
+    features = model.features(pixels)
+    (still,) = model.recognise_given(features, [GIVEN], width=128, height=96)
+    (moved,) = model.recognise_given(features, [GIVEN], width=128, height=96, moved=True)
+    with torch.no_grad():
+        sampled = model.interpolate(features, [GIVEN], width=128, height=96)
+        offsets = model.recognition(sampled).offsets
+    assert_close(moved.boxes, clip(decode_offsets(GIVEN, offsets), 128, 96))
+    assert (moved.boxes - GIVEN).abs().max() > 0.5
+    assert torch.equal(moved.objectness, still.objectness)
+    assert torch.equal(moved.encoded, still.encoded)
+
+
+@pytest.mark.parametrize("counts", [[0, 3], [2, 0], [0, 0]])
+def test_photos_without_given_boxes_have_no_regions(counts: list[int]) -> None:
+    model = tiny_model()
+    given = [GIVEN[:count] for count in counts]
+    found = model.recognise_given(model.features(photos(2)), given, width=128, height=96)
+    assert [len(own.boxes) for own in found] == counts
+    for own, count in zip(found, counts, strict=True):
+        assert own.objectness.shape == (count,)
+        assert own.encoded.shape == (count, model.config.encoded_size)
+
+
+def test_recognising_given_boxes_leaves_no_graph() -> None:
+    model = tiny_model()
+    (found,) = model.recognise_given(model.features(photos(1)), [GIVEN], width=128, height=96)
+    assert not any(part.requires_grad for part in found)
+
+
+def test_regions_are_given_proposals_less_what_is_suppressed() -> None:
+    """Test time is recognition of the proposals, final boxes, and non-maximum suppression."""
+    model, pixels = moving(), photos(2)
+    with torch.no_grad():
+        features = model.features(pixels)
+        candidates = model.localization(features)
+    proposals = [model.proposals(candidates, own, width=128, height=96) for own in range(2)]
+    found = model.recognise_given(features, proposals, width=128, height=96, moved=True)
+    for own, regions in zip(found, model(pixels), strict=True):
+        kept = nms(own.boxes, own.objectness, model.config.final_overlap)
+        wide = (own.boxes[kept, 2:] - own.boxes[kept, :2]).amin(dim=1) >= 1
+        assert_close(regions.boxes, own.boxes[kept][wide], rtol=1e-4, atol=1e-3)
+        assert_close(regions.encoded, own.encoded[kept][wide], rtol=1e-3, atol=1e-4)
+
+
+def test_boxes_that_are_not_moved_are_proposals() -> None:
+    model, pixels = moving(), photos(2)
+    with torch.no_grad():
+        candidates = model.localization(model.features(pixels))
+    for photo, (still, moved) in enumerate(
+        zip(model(pixels, moved=False), model(pixels), strict=True)
+    ):
+        proposals = model.proposals(candidates, photo, width=128, height=96).detach()
+        near = torch.cdist(still.boxes, proposals, p=torch.inf).amin(dim=1)
+        assert near.max() < 1e-3
+        assert torch.cdist(moved.boxes, proposals, p=torch.inf).amin(dim=1).max() > 0.5
+        assert (still.objectness.diff() <= 0).all()
+        overlap = box_iou(still.boxes, still.boxes).fill_diagonal_(0)
+        assert overlap.max() <= model.config.final_overlap
+
+
 def test_features_of_several_photos_boxes_stand_in_one_list_photo_by_photo() -> None:
     model = tiny_model()
     features = torch.randn(2, 8, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -337,6 +445,7 @@ def test_photos_without_regions_and_regions_without_phrases_are_learned_from(
     assert all(loss.isfinite() for loss in losses)
     if not any(target is TARGET for target in targets):
         assert losses.caption == losses.discrimination == losses.word == 0
+        assert losses.contrast == losses.normaliser == 0
     if all(target is NOTHING for target in targets):
         assert losses.proposal_box == losses.box == 0
     torch.autograd.backward(model.total(losses))
@@ -442,6 +551,147 @@ def test_without_its_weight_no_word_is_named() -> None:
     model = FCLN(config, words=len(WORDS)).eval()
     assert losses_of(model, [TARGET]).word == 0
     assert model.state_dict().keys() < tiny_model().state_dict().keys()
+
+
+def test_without_its_weight_nothing_is_contrasted() -> None:
+    model = configured(contrast_weight=0.0)
+    assert losses_of(model, [TARGET]).contrast == 0
+    assert losses_of(tiny_model(), [TARGET]).contrast > 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_config_without_an_embedding_has_no_such_parameters_and_no_contrast(
+    weight: float,
+) -> None:
+    config = dataclasses.replace(tiny_config(), embedding_size=0, contrast_weight=weight)
+    model = FCLN(config, words=len(WORDS)).eval()
+    assert losses_of(model, [TARGET]).contrast == 0
+    mine, theirs = set(model.state_dict()), set(tiny_model().state_dict())
+    assert mine < theirs
+    assert {name.split(".")[0] for name in theirs - mine} == {"embedding"}
+    assert not any(name.startswith("embedding") for name in paper_network(9).state_dict())
+
+
+def test_contrast_is_between_the_described_regions_and_what_is_said_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model()
+    spoken: list[PhraseTarget] = []
+    owners: list[tuple[int, int]] = []
+    encoded: list[Tensor] = []
+    seen: list[Tensor] = []
+    draw, describable, encode = FCLN._draw, model._describable, model.language.encode
+
+    def drawn(choices: Sequence[PhraseTarget]) -> PhraseTarget:
+        spoken.append(draw(choices))
+        return spoken[-1]
+
+    def chosen(*arguments: Any) -> Any:
+        rows, found = describable(*arguments)
+        owners.extend(found)
+        return rows, found
+
+    def read(codes: Tensor) -> Tensor:
+        encoded.append(encode(codes))
+        return encoded[-1]
+
+    def contrast(*arguments: Tensor) -> Tensor:
+        seen.extend(arguments)
+        return torch.tensor(7.0)
+
+    monkeypatch.setattr(FCLN, "_draw", staticmethod(drawn))
+    monkeypatch.setattr(model, "_describable", chosen)
+    monkeypatch.setattr(model.language, "encode", read)
+    monkeypatch.setattr("dcsearch.model.fcln.contrast_loss", contrast)
+    targets = [TARGET, TARGET._replace(phrases=[[phrase(4, 8)], [phrase(1, 7), phrase(5)]])]
+    assert losses_of(model, targets).contrast == 7
+    cosines, compatible, scale = seen
+    regions = model.embedding.embed_regions(encoded[0])
+    phrases = [model.embedding.embed_phrases(torch.tensor([own.tokens])) for own in spoken]
+    assert_close(cosines, regions @ torch.cat(phrases).T)
+    assert scale == model.embedding.scale
+    of_regions = [targets[photo].phrases[region] for photo, region in owners]
+    assert compatible.tolist() == plain_compatible(spoken, of_regions)
+    assert compatible.any()
+    assert not compatible.all()
+
+
+@pytest.mark.parametrize("bias", [0.0, 2.0, -3.0])
+def test_the_normaliser_loss_is_how_far_probabilities_are_from_summing_to_one(bias: float) -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.language.output.weight.zero_()
+        model.get_parameter("language.output.bias").fill_(bias)
+    expected = (bias + math.log(len(WORDS) + 1)) ** 2
+    assert losses_of(model, [TARGET]).normaliser.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_embedding_learns_by_the_contrasts_weight_alone() -> None:
+    gradients = []
+    for weight in (0.5, 1.5):
+        model = configured(contrast_weight=weight)
+        torch.autograd.backward(model.total(losses_of(model, [TARGET, TARGET])))
+        gradients.append({name: p.grad for name, p in model.embedding.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient is not None, name
+        assert gradient.abs().max() > 0, name
+        assert gradients[1][name] is not None
+        assert_close(gradients[1][name], 3 * gradient, rtol=1e-3, atol=1e-6)
+
+
+def plain_compatible(
+    spoken: Sequence[PhraseTarget], phrases: Sequence[Sequence[PhraseTarget]]
+) -> list[list[bool]]:
+    """Whether each word that phrase j is about is said of region i, at [i][j]."""
+    return [
+        [
+            all(any(word in own.content for own in texts) for word in phrase.content)
+            for phrase in spoken
+        ]
+        for texts in phrases
+    ]
+
+
+def test_phrases_fit_the_regions_of_which_all_their_words_are_said() -> None:
+    dog, red, cat = phrase(6), phrase(3), phrase(7)
+    red_dog = PhraseTarget([1, 3, 6], frozenset({3, 6}))  # "a" means nothing
+    found = compatible_phrases([red_dog, dog, cat], [[red_dog], [dog, red], [cat, dog]])
+    assert found.dtype == torch.bool
+    assert found.tolist() == [[True, True, False], [True, True, False], [False, True, True]]
+
+
+def test_phrases_fit_regions_as_a_plain_loop_over_words_says() -> None:
+    chance = random.Random(0)
+    fits = 0
+    for _ in range(200):
+        words, count = chance.choice([2, 5, 3000]), chance.randint(0, 9)
+        few = chance.sample(range(words), min(words, 6))
+
+        def random_phrase(words: Sequence[int] = few) -> PhraseTarget:
+            tokens = chance.choices(words, k=chance.randint(1, 4))
+            return PhraseTarget(tokens, frozenset(t for t in tokens if chance.random() < 0.8))
+
+        phrases = [[random_phrase() for _ in range(chance.randint(0, 3))] for _ in range(count)]
+        spoken = [chance.choice(own) if own else random_phrase() for own in phrases]
+        expected = plain_compatible(spoken, phrases)
+        found = compatible_phrases(spoken, phrases)
+        assert found.shape == (count, count)
+        assert found.dtype == torch.bool
+        assert found.tolist() == expected
+        fits += sum(map(sum, expected))
+    assert fits > 1000
+
+
+def test_a_phrase_of_no_meaning_fits_every_region() -> None:
+    nothing = PhraseTarget([1], frozenset())
+    assert compatible_phrases([nothing, phrase(6)], [[nothing], []]).tolist() == [
+        [True, False],
+        [True, False],
+    ]
+
+
+def test_no_phrases_fit_no_regions() -> None:
+    assert compatible_phrases([], []).shape == (0, 0)
 
 
 def test_the_words_of_a_region_are_named_whatever_their_order() -> None:

@@ -88,6 +88,56 @@ def test_the_likelihoods_of_all_phrases_sum_to_one() -> None:
     assert total == pytest.approx(1.0, abs=1e-5)
 
 
+def test_reading_gives_the_log_likelihoods_and_the_log_normaliser_of_every_word_and_end() -> None:
+    model, encoded, tokens = made(), codes(len(PHRASES)), pad_tokens(PHRASES)
+    with torch.no_grad():
+        model.output.bias.copy_(torch.linspace(-2, 3, WORDS + 1))  # normalisers far from 0
+        spoken, normalisers = model.read(encoded, tokens)
+        assert_close(spoken, model.log_likelihoods(encoded, tokens), rtol=0, atol=0)
+        expected = []
+        for code, words in zip(encoded, PHRASES, strict=True):
+            state = model.begin(code[None])
+            for word in [*words, model.end]:
+                expected.append(model.logits(state.hidden).logsumexp(dim=1))
+                state = model.step(state, torch.tensor([word]))
+    assert normalisers.shape == (sum(map(len, PHRASES)) + len(PHRASES),)
+    assert_close(normalisers.sort().values, torch.cat(expected).sort().values)
+
+
+def test_a_shift_of_all_logits_moves_the_normalisers_and_no_likelihood() -> None:
+    model, encoded, tokens = made(), codes(len(PHRASES)), pad_tokens(PHRASES)
+    with torch.no_grad():
+        spoken, normalisers = model.read(encoded, tokens)
+        model.output.bias += 3.0
+        shifted, moved = model.read(encoded, tokens)
+    assert_close(shifted, spoken)
+    assert_close(moved, normalisers + 3.0)
+
+
+def test_likelihoods_of_strong_opinions_are_finite_and_never_above_zero() -> None:
+    model, tokens = made(scale=100.0), pad_tokens([[1, 2, 3]] * 200)
+    spoken, normalisers = model.read(codes(200), tokens)
+    assert spoken.isfinite().all()
+    assert normalisers.isfinite().all()
+    assert spoken.max() <= 0
+    assert spoken.min() < -50
+
+
+def test_nothing_to_read_has_no_likelihoods_and_no_normalisers() -> None:
+    spoken, normalisers = made().read(codes(0), pad_tokens([]))
+    assert spoken.shape == (0, 1)
+    assert normalisers.shape == (0,)
+
+
+def test_the_normalisers_of_a_new_model_are_near_zero() -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(
+        words=500, code_size=6, encoded_size=5, hidden=4, dropout=0.0, normalised=False
+    )
+    _, normalisers = model.read(codes(9), pad_tokens([[1, 2]] * 9))
+    assert normalisers.abs().max() < 0.3  # unshifted, they would be log 501 = 6.2
+
+
 @pytest.mark.parametrize(("regions", "phrases"), [(0, 3), (4, 0), (0, 0)])
 def test_no_regions_or_no_phrases_give_empty_likelihoods(regions: int, phrases: int) -> None:
     model = made()

@@ -120,7 +120,9 @@ def test_a_very_long_word_is_merely_unknown() -> None:
 # likelihoods
 
 
-def plain_log_likelihood(checkpoint: Checkpoint, code: np.ndarray, tokens: list[int]) -> float:
+def plain_log_likelihood(
+    checkpoint: Checkpoint, code: np.ndarray, tokens: list[int], *, end: bool = True
+) -> float:
     """log p of a phrase, one word after the other, by torch's own LSTM cell."""
     language = checkpoint.model.language
     cell = torch.nn.LSTMCell(16, 12)
@@ -131,7 +133,8 @@ def plain_log_likelihood(checkpoint: Checkpoint, code: np.ndarray, tokens: list[
         cell.bias_hh.zero_()
         state = cell(torch.from_numpy(code.astype(np.float32))[None])
         total = 0.0
-        for previous, token in zip([language.end, *tokens], [*tokens, language.end], strict=True):
+        wanted = [*tokens, language.end] if end else tokens
+        for previous, token in zip([language.end, *tokens], wanted, strict=end):
             state = cell(language.embedding.weight[previous][None], state)
             logits = language.output(state[0])[0]
             total += float(logits.log_softmax(dim=0)[token])
@@ -151,6 +154,41 @@ def test_likelihoods_are_those_of_a_plain_loop_over_words(
     assert found.dtype == np.float32
     assert (found <= 0).all()
     assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_words_and_end_sum_to_the_likelihoods(
+    scorer: LikelihoodScorer, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, asked = codes(5), phrases(*TEXTS)
+    whole = scorer.log_likelihoods(stored, asked)
+    monkeypatch.setattr("dcsearch.likelihood._CHUNK", 2)
+    words, end = scorer.words_and_end(stored, asked)
+    assert words.shape == end.shape == (5, 7)
+    assert words.dtype == end.dtype == np.float32
+    assert (words <= 0).all()
+    assert (end <= 0).all()
+    assert_allclose(words + end, whole, rtol=1e-5)
+    expected = [
+        [plain_log_likelihood(tiny_checkpoint, code, list(phrase.tokens), end=False)
+         for phrase in asked] for code in stored
+    ]  # fmt: skip
+    assert_allclose(words, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("regions", "count"), [(0, 3), (4, 0), (0, 0)])
+def test_no_regions_or_no_phrases_give_empty_words_and_ends(
+    regions: int, count: int, scorer: LikelihoodScorer
+) -> None:
+    for part in scorer.words_and_end(codes(regions), phrases(*TEXTS[:count])):
+        assert part.shape == (regions, count)
+        assert part.dtype == np.float32
+
+
+def test_words_lose_with_every_word_and_ends_need_not(scorer: LikelihoodScorer) -> None:
+    stored, asked = codes(9), phrases("a", "a red", "a red dog", "a red dog on")
+    words, end = scorer.words_and_end(stored, asked)
+    assert (np.diff(words, axis=1) <= 0).all()
+    assert (np.diff(end, axis=1) > 0).any()
 
 
 @pytest.mark.parametrize("scale", [3.0, 10.0, 30.0, 100.0])
@@ -294,6 +332,14 @@ def test_scores_add_the_logarithm_of_the_objectness() -> None:
     expected = [[-1.0, -2.0], [-3.0 + quarter, -4.0 + quarter]]
     assert_allclose(region_scores(likelihoods, objectness), expected, rtol=1e-6)
     assert_allclose(region_scores(likelihoods[:, 0], objectness), [-1.0, -3.0 + quarter], rtol=1e-6)
+
+
+def test_the_weight_of_objectness_may_be_chosen() -> None:
+    likelihoods, objectness = np.array([-1.0, -3.0]), np.array([1.0, 1 / 4])
+    assert_allclose(region_scores(likelihoods, objectness, weight=0.0), likelihoods)
+    assert_allclose(
+        region_scores(likelihoods, objectness, weight=1.0), [-1.0, -3.0 + np.log(1 / 4)]
+    )
 
 
 def test_scores_are_finite_and_never_above_zero() -> None:

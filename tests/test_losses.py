@@ -10,7 +10,9 @@ from torch.testing import assert_close
 from dcsearch.model.losses import (
     box_loss,
     caption_loss,
+    contrast_loss,
     discrimination_loss,
+    normaliser_loss,
     objectness_loss,
     word_loss,
 )
@@ -85,17 +87,70 @@ def test_a_region_without_words_learns_none() -> None:
     assert_close(logits.grad, torch.zeros(1, 3))
 
 
-@pytest.mark.parametrize("term", ["objectness", "box", "caption", "discrimination", "word"])
+def test_equal_cosines_tell_two_regions_and_two_phrases_apart_no_better_than_a_coin() -> None:
+    assert_close(contrast_loss(torch.full((2, 2), 0.3), BOTH, scalar(10.0)), scalar(math.log(2)))
+
+
+def test_contrast_is_the_mean_of_phrases_choosing_regions_and_regions_choosing_phrases() -> None:
+    log3 = math.log(3)
+    cosines = torch.tensor([[log3, 0.0], [log3, 0.0]]) / 2  # times 2: odds of 3 to 1 along a row
+    phrases = math.log(2)  # both regions fit each phrase alike
+    regions = (math.log(4 / 3) + math.log(4)) / 2  # both regions choose phrase 0
+    assert_close(contrast_loss(cosines, BOTH, scalar(2.0)), scalar((phrases + regions) / 2))
+
+
+def test_a_region_and_a_phrase_that_fit_are_wrong_choices_neither_way() -> None:
+    compatible = torch.eye(3, dtype=torch.bool)
+    compatible[1, 0] = True  # phrase 0 fits region 1 as well
+    phrases = math.log(2) + math.log(3) + math.log(3)  # phrase 0 has one region less to choose
+    regions = math.log(3) + math.log(2) + math.log(3)  # region 1 has one phrase less
+    loss = contrast_loss(torch.zeros(3, 3), compatible, scalar(5.0))
+    assert_close(loss, scalar((phrases + regions) / 6))
+
+
+def test_phrases_that_fit_every_region_leave_no_contrast() -> None:
+    cosines = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    scale = torch.tensor(3.0, requires_grad=True)
+    loss = contrast_loss(cosines, torch.ones(4, 4, dtype=torch.bool), scale)
+    torch.autograd.backward(loss)
+    assert_close(loss.detach(), scalar(0.0))
+    assert_close(cosines.grad, torch.zeros(4, 4))
+    assert_close(scale.grad, scalar(0.0))
+
+
+def test_contrast_raises_a_scale_that_tells_right_from_wrong_and_lowers_one_that_does_not() -> None:
+    for sign in (1.0, -1.0):
+        scale = torch.tensor(2.0, requires_grad=True)
+        torch.autograd.backward(contrast_loss(sign * torch.eye(2), BOTH, scale))
+        assert scale.grad is not None
+        assert sign * scale.grad < 0
+
+
+def test_normaliser_loss_is_a_mean_square() -> None:
+    normalisers = torch.tensor([1.0, -2.0, 0.0, 3.0], requires_grad=True)
+    loss = normaliser_loss(normalisers)
+    torch.autograd.backward(loss)
+    assert_close(loss.detach(), scalar(14 / 4))
+    assert_close(normalisers.grad, torch.tensor([0.5, -1.0, 0.0, 1.5]))
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["objectness", "box", "caption", "discrimination", "word", "contrast", "normaliser"],
+)
 def test_without_boxes_or_captions_a_loss_is_zero_and_can_still_be_differentiated(
     term: str,
 ) -> None:
     none = torch.zeros(0, 4, requires_grad=True)
+    nobody = torch.zeros(0, 0, dtype=torch.bool)
     losses = {
         "objectness": objectness_loss(none[:, 0], torch.zeros(0, dtype=torch.bool)),
         "box": box_loss(none, torch.zeros(0, 4)),
         "caption": caption_loss(none, torch.zeros(0, dtype=torch.long)),
-        "discrimination": discrimination_loss(none[:, :0], torch.zeros(0, 0, dtype=torch.bool)),
+        "discrimination": discrimination_loss(none[:, :0], nobody),
         "word": word_loss(none, torch.zeros(0, 4, dtype=torch.bool)),
+        "contrast": contrast_loss(none[:, :0], nobody, scalar(10.0)),
+        "normaliser": normaliser_loss(none[:, 0]),
     }
     assert_close(losses[term].detach(), scalar(0.0))
     torch.autograd.backward(losses[term])

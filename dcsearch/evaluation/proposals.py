@@ -50,7 +50,8 @@ def proposals_of_file(file: Path) -> Proposer:
                 f"{file} has boxes that are empty or outside {photo.path.name}, "
                 f"{photo.width} x {photo.height}; give them in the annotation's pixels"
             )
-        return inside.astype(np.float32)
+        boxes_inside: np.ndarray = inside.astype(np.float32)
+        return boxes_inside
 
     return propose
 

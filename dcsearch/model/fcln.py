@@ -40,7 +40,7 @@ class FCLNConfig:
     feature_channels: int  # of mobilenet_v2's fused map; vgg16 has 512
     photo_side: int  # longest side of a photo as the network sees it, pixels
     method: Literal["fcln", "region_rnn", "full_image_rnn"] = "fcln"  # or a baseline of the paper
-    crop_side: int = 128  # of a region as region_rnn's backbone sees it, pixels
+    crop_side: int = 96  # of a region as region_rnn's backbone sees it, pixels
     side_multiple: int  # both sides are rounded to a multiple of this
     anchor_shapes: tuple[tuple[float, float], ...]  # width x height in pixels
     proposal_hidden: int  # filters of the localization layer's 3 x 3 convolution
@@ -112,7 +112,7 @@ class FCLNConfig:
             encoded_size=256, encoding_normalised=True, language_hidden=256, embedding_size=128,
             longest_caption=12,
             recognition_dropout=0.2, language_dropout=0.2,
-            proposals=300, proposals_considered=1200, proposal_overlap=0.7, final_overlap=0.5,
+            proposals=300, proposals_considered=2000, proposal_overlap=0.7, final_overlap=0.7,
             match_anchors=True, sampled_boxes=256, positive_overlap=0.6, negative_overlap=0.3,
             recognised_boxes=64, recognised_overlap=0.5, annotated_boxes=True,
             described_regions=24, discriminated_regions=32,
@@ -195,6 +195,13 @@ class FCLNConfig:
 
 def _number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(cast(float, value))
+
+
+def _pixel_centres(boxes: Tensor) -> Tensor:
+    """Boxes (R, 4) from the centres of their first pixels to those of their last: what is
+    interpolated in there looks at no pixel beyond them."""
+    inset = ((boxes[:, 2:] - boxes[:, :2]) / 2).clamp(max=0.5)
+    return torch.cat([boxes[:, :2] + inset, boxes[:, 2:] - inset], dim=1)
 
 
 class PhraseTarget(NamedTuple):
@@ -397,7 +404,8 @@ class FCLN(nn.Module):
         """Features of every photo's boxes in one list: (R1 + ... + RB, C, grid, grid)."""
         if self.config.method == "region_rnn":
             side = self.config.crop_side
-            crops = roi_align(features.float(), list(boxes), side, sampling_ratio=2, aligned=True)
+            inner = [_pixel_centres(own) for own in boxes]
+            crops = roi_align(features.float(), inner, side, sampling_ratio=2, aligned=True)
             whole = crops.new_tensor([[0, 0, side, side]]).expand(len(crops), 1, 4)
             maps = self.backbone(crops.to(memory_format=torch.channels_last)).float()
             return self.localization.interpolate(maps, whole, width=side, height=side).squeeze(1)
@@ -408,7 +416,7 @@ class FCLN(nn.Module):
         return torch.cat([photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)])
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> Losses:
-        """The five terms of section 3.2 and two of ours, not weighted.
+        """The five terms of section 3.2 and four of ours, not weighted.
 
         Which boxes, captions and regions are drawn depends on torch's random state.
 
@@ -646,8 +654,8 @@ def compatible_phrases(
     Returns:
         (N, N) bool, True at [i, j] where all that phrase j says is said of region i.
     """
-    size = 1 + max((token for phrase in spoken for token in phrase.content), default=0)
-    size = max(size, 1 + max((max(own.content) for texts in phrases for own in texts), default=0))
+    every = [*spoken, *(phrase for texts in phrases for phrase in texts)]
+    size = 1 + max((token for phrase in every for token in phrase.content), default=0)
     asked = said_words([[phrase] for phrase in spoken], size).float()  # (N, words)
     known = said_words(phrases, size).float()  # (N, words)
     return known @ asked.T >= asked.sum(dim=1)

@@ -149,7 +149,8 @@ class _Run:
         folder, file = (data, data / "train.jsonl") if data.is_dir() else (data.parent, data)
         photos = [photo for photo in self._read(file) if photo.regions]
         if not photos:
-            raise DataError(f"{file} holds no photo with regions; nothing can be learned from it")
+            what = "captions" if options.config.method == "full_image_rnn" else "regions"
+            raise DataError(f"{file} holds no photo with {what}; nothing can be learned from it")
         self.state_file = output / "state.pt"
         if resume and not self.state_file.exists():
             raise UsageError(f"no training run in {output} to resume; start it without --resume")
