@@ -285,8 +285,11 @@ def test_folded_blocks_do_not_learn_and_the_others_learn_as_before(blocks: int) 
     plain, folded = trained(), trained()
     plain.freeze(blocks)
     folded.fold(blocks)
+    photos = noise().requires_grad_()
     for backbone in (plain, folded):
-        torch.autograd.backward(backbone(noise()).square().mean())
+        photos.grad = None
+        torch.autograd.backward(backbone(photos).square().mean())
+    assert (photos.grad is None) == (blocks > 0)  # nor is anything computed for their sake
     for (name, weight), expected in zip(folded.named_parameters(), plain.parameters(), strict=True):
         top, number, *_ = name.split(".")
         if top == "features" and int(number) < blocks:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,6 @@ BOXES = {
     "in a corner": (100.5, 80.5, 128.0, 96.0),
     "two pixels": (64.0, 10.0, 66.0, 12.0),
     "one pixel": (64.0, 10.0, 65.0, 11.0),
-    "a part of one pixel": (64.2, 10.1, 64.7, 10.4),
 }
 
 
@@ -171,20 +171,22 @@ def test_a_box_of_one_colour_is_read_as_a_crop_of_that_colour(region_rnn: FCLN) 
     assert_close(found.encoded, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_crop_keeps_its_left_and_right_and_its_colours(region_rnn: FCLN) -> None:
-    """What would tell a crop from itself turned or with its channels mixed up."""
-    photo = noise()
-    (own,) = recognised(region_rnn, photo, torch.tensor([[20.0, 10.0, 80.0, 70.0]]))
-    for other in (photo.flip(3), photo.flip(2), photo.flip(1), photo.transpose(2, 3)):
-        turned = other[..., :HEIGHT, :WIDTH]
-        box = torch.tensor([[48.0, 10.0, 108.0, 70.0]]) if other.equal(photo.flip(3)) else None
-        if other.equal(photo.flip(2)):
-            box = torch.tensor([[20.0, 26.0, 80.0, 86.0]])
-        if other.equal(photo.flip(1)):
-            box = torch.tensor([[20.0, 10.0, 80.0, 70.0]])
-        if box is not None:
-            (found,) = recognised(region_rnn, turned, box)
-            assert not torch.allclose(found.encoded, own.encoded, atol=0.01)
+@pytest.mark.parametrize("axis", [1, 2, 3], ids=["colours", "rows", "columns"])
+def test_what_is_turned_round_inside_the_box_is_something_else(
+    axis: int, region_rnn: FCLN
+) -> None:
+    photo, turned = noise(), noise()
+    turned[..., 10:70, 20:80] = photo[..., 10:70, 20:80].flip(axis)
+    boxes = torch.tensor([[20.0, 10.0, 80.0, 70.0]])
+    (own,), (other,) = (recognised(region_rnn, each, boxes) for each in (photo, turned))
+    assert not torch.allclose(own.encoded, other.encoded, atol=0.01)
+
+
+def test_boxes_of_no_size_have_codes_too(region_rnn: FCLN) -> None:
+    boxes = torch.tensor([[64.2, 10.1, 64.7, 10.4], [5.0, 5.0, 5.0, 5.0], [0.0, 9.0, 50.0, 9.0]])
+    (found,) = recognised(region_rnn, noise(), boxes)
+    assert found.encoded.isfinite().all()
+    assert found.objectness.isfinite().all()
 
 
 def test_regions_come_back_in_the_order_given_and_from_their_own_photo(region_rnn: FCLN) -> None:
@@ -256,7 +258,7 @@ def test_a_baseline_learns_to_speak_and_nothing_else(method: str) -> None:
     model = network(method).train()
     torch.manual_seed(0)
     losses = model.losses(noise(2), [TARGET, NOTHING])
-    values = {name: float(value) for name, value in losses._asdict().items()}
+    values = {name: value.item() for name, value in losses._asdict().items()}
     assert all(map(math.isfinite, values.values()))
     for name in ("proposal_objectness", "proposal_box", "objectness", "box"):
         assert values.pop(name) == 0
@@ -295,7 +297,7 @@ def looked_at(model: FCLN, targets: list[Target]) -> tuple[list[Tensor], dict[st
     model.interpolate = spy  # type: ignore[assignment, method-assign]
     torch.manual_seed(0)
     losses = model.losses(noise(len(targets)), targets)
-    return seen[0], {name: float(value) for name, value in losses._asdict().items()}
+    return seen[0], {name: value.item() for name, value in losses._asdict().items()}
 
 
 def test_given_proposals_take_the_place_of_the_networks_own() -> None:
@@ -394,12 +396,11 @@ def test_given_proposals_stay_on_their_things_through_crops_and_flips(tmp_path: 
         return np.array([RED, BLUE], dtype=np.float32)
 
     photos = training_photos(scene(tmp_path), vary=True, proposals=propose)
-    flipped = cropped = gone = 0
+    flipped = cropped = 0
     for epoch in range(60):
         pixels, target = photos[(epoch, 0)]
         assert target.proposals is not None
         seen = [own for own in (extent(pixels, 0), extent(pixels, 2)) if own is not None]
-        gone += len(seen) < 2
         boxes = target.proposals[(target.proposals[:, 2:] - target.proposals[:, :2] > 4).all(1)]
         seen = [own for own in seen if min(own[2] - own[0], own[3] - own[1]) > 4]
         assert len(boxes) == len(seen)
@@ -408,7 +409,6 @@ def test_given_proposals_stay_on_their_things_through_crops_and_flips(tmp_path: 
         cropped += len(boxes) > 0 and bool((boxes[0, 2:] - boxes[0, :2] > 85).any())
     assert flipped > 10  # or nothing has been shown
     assert cropped > 10
-    assert gone > 0
 
 
 def test_given_proposals_are_scaled_to_the_networks_pixels(tmp_path: Path) -> None:
@@ -417,9 +417,10 @@ def test_given_proposals_are_scaled_to_the_networks_pixels(tmp_path: Path) -> No
     photos = training_photos(
         scene(tmp_path), vary=False, proposals=lambda photo, image: given_boxes, photo_side=128
     )
-    _, target = photos[0]
+    pixels, target = photos[0]
+    assert pixels.shape == (3, 128, 128)
     assert target.proposals is not None
-    assert_close(target.proposals, torch.tensor([[0.0, 0, 128, 96], [64, 0, 128, 48]]))
+    assert_close(target.proposals, torch.tensor([[0.0, 0, 128, 128], [64, 0, 128, 64]]))
     assert_array_equal(given_boxes, before)  # the file's own boxes are asked for again
 
 
@@ -512,7 +513,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def options_of(data: Path, backbone_file: Path) -> Callable[[str], TrainingOptions]:
-    """Four short steps of a baseline, or of an FCLN on the boxes of a file."""
+    """Two short steps of a baseline, or of an FCLN on the boxes of a file."""
 
     def make(name: str) -> TrainingOptions:
         external = name == "external"
@@ -521,12 +522,12 @@ def options_of(data: Path, backbone_file: Path) -> Callable[[str], TrainingOptio
             proposals=data / "boxes.jsonl" if external else None,
             backbone_weights=backbone_file,
             backbone_blocks_frozen=17,
-            steps=4,
+            steps=2,
             batch_size=2,
             warm_up=2,
             bfloat16=False,
             word_count=1,
-            validate_every=2,
+            validate_every=1,
             workers=0,
             device="cpu",
             name=name,
@@ -550,7 +551,7 @@ def test_a_baseline_is_trained_resumed_and_evaluated(
     options = options_of(name)
     seen: list[TrainingProgress] = []
     weights = train(data, tmp_path / "run", options, on_progress=seen.append)
-    assert [progress.step for progress in seen] == [2, 4]
+    assert [progress.step for progress in seen] == [1, 2]
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     figures = [row.get("validation", row) for row in rows]
     assert len(figures) == 4
@@ -658,11 +659,10 @@ def test_a_run_is_not_resumed_on_other_proposals(
 @pytest.fixture
 def tiny_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default network is tiny."""
+    tiny = dataclasses.replace(tiny_config(), crop_side=SIDE)
 
     def small(cls: type[FCLNConfig], *, tensorflow_padding: bool = False) -> FCLNConfig:
-        return dataclasses.replace(
-            tiny_config(), tensorflow_padding=tensorflow_padding, crop_side=SIDE
-        )
+        return dataclasses.replace(tiny, tensorflow_padding=tensorflow_padding)
 
     monkeypatch.setattr(FCLNConfig, "small", classmethod(small))
 
@@ -670,48 +670,45 @@ def tiny_small(monkeypatch: pytest.MonkeyPatch) -> None:
 FEW = ("--freeze", 17, "--steps", 1, "--batch-size", 2, "--float32", "--workers", 0)
 
 
-@pytest.mark.parametrize("name", ["region-rnn", "full-image-rnn"])
-def test_a_baseline_is_trained_and_measured_by_the_program(
-    name: str, data: Path, backbone_file: Path, tmp_path: Path, tiny_small: None
-) -> None:
-    trained = run(
-        *("train", data, "--output", tmp_path / "run", "--network", name, *FEW),
-        *("--backbone-weights", backbone_file, "--tensorflow-padding", "--device", "cpu"),
-    )
-    assert (trained.code, trained.stdout) == (0, b"")
-    assert trained.stderr.startswith(f"the {name} network, 1 steps of 2 photos")
-    weights = tmp_path / "run" / "model.safetensors"
-    config = load_checkpoint(weights).config
-    assert config.method == name.replace("-", "_")
-    assert config.tensorflow_padding
-    sources = ["truth", "whole"] + ["model"] * (name == "full-image-rnn")
-    for source in sources:
-        outcome = run(
-            *("evaluate", "retrieval", data, "--model", weights, "--regions-from", source),
-            *("--cache", tmp_path / "cache", "--queries", 2, "--phrases", 1, "--json"),
-        )
-        assert outcome.code == 0, outcome.stderr
-        assert json.loads(outcome.stdout)["settings"]["regions from"] == source
-
-
-def test_the_program_says_how_a_region_rnn_is_measured(
+def test_a_region_rnn_is_trained_and_measured_by_the_program(
     data: Path, backbone_file: Path, tmp_path: Path, tiny_small: None
 ) -> None:
-    """By a command that works: without other boxes it would find none."""
-    outcome = run(
+    """By the command that it names: without other boxes the network would find none."""
+    trained = run(
         *("train", data, "--output", tmp_path / "run", "--network", "region-rnn", *FEW),
         *("--backbone-weights", backbone_file, "--tensorflow-padding", "--device", "cpu"),
     )
-    last = outcome.stderr.splitlines()[-1]
-    assert last.startswith("trained; measure it with: dcsearch evaluate retrieval ")
-    assert last.endswith(" --regions-from truth")
-    refused = run(
-        *("evaluate", "retrieval", data, "--model", tmp_path / "run" / "model.safetensors"),
-        *("--cache", tmp_path / "cache", "--queries", 2, "--phrases", 1),
-    )
+    assert (trained.code, trained.stdout) == (0, b"")
+    first, *_, last = trained.stderr.splitlines()
+    assert first.startswith("the region-rnn network, 1 steps of 2 photos")
+    config = load_checkpoint(tmp_path / "run" / "model.safetensors").config
+    assert config == FCLNConfig.region_rnn(tensorflow_padding=True)
+    few = ("--cache", tmp_path / "cache", "--queries", 2, "--phrases", 1, "--json")
+    _, _, command = last.partition("trained; measure it with: dcsearch ")
+    measured = run(*shlex.split(command), *few)
+    assert measured.code == 0, measured.stderr
+    assert json.loads(measured.stdout)["settings"]["regions from"] == "truth"
+    refused = run(*shlex.split(command.removesuffix(" --regions-from truth")), *few)
     assert (refused.code, refused.stdout) == (2, b"")
     assert len(refused.stderr.splitlines()) == 1
     assert "finds no regions by itself" in refused.stderr
+
+
+def test_a_full_image_rnn_is_trained_and_measured_by_the_program(
+    data: Path, backbone_file: Path, tmp_path: Path, tiny_small: None
+) -> None:
+    trained = run(
+        *("train", data, "--output", tmp_path / "run", "--network", "full-image-rnn", *FEW),
+        *("--backbone-weights", backbone_file, "--tensorflow-padding", "--device", "cpu"),
+    )
+    assert (trained.code, trained.stdout) == (0, b"")
+    config = load_checkpoint(tmp_path / "run" / "model.safetensors").config
+    assert config == FCLNConfig.full_image_rnn(tensorflow_padding=True)
+    _, _, command = trained.stderr.splitlines()[-1].partition("measure it with: dcsearch ")
+    few = ("--cache", tmp_path / "cache", "--queries", 2, "--phrases", 1, "--json")
+    measured = run(*shlex.split(command), *few)
+    assert measured.code == 0, measured.stderr
+    assert json.loads(measured.stdout)["settings"]["regions from"] == "model"
 
 
 def test_the_program_learns_from_a_files_boxes(

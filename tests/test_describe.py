@@ -331,7 +331,8 @@ def test_boxes_that_are_not_moved_are_those_of_the_localization_layer(
 
     def distance(found: np.ndarray) -> np.ndarray:
         """Of each box to the nearest proposal."""
-        return np.abs(found[:, None] - proposals).max(axis=2).min(axis=1)
+        nearest: np.ndarray = np.abs(found[:, None] - proposals).max(axis=2).min(axis=1)
+        return nearest
 
     assert distance(still.boxes).max() < 0.05
     assert distance(moved.boxes).max() > 1

@@ -108,7 +108,7 @@ def test_a_shift_of_all_logits_moves_the_normalisers_and_no_likelihood() -> None
     model, encoded, tokens = made(), codes(len(PHRASES)), pad_tokens(PHRASES)
     with torch.no_grad():
         spoken, normalisers = model.read(encoded, tokens)
-        model.output.bias += 3.0
+        model.output.bias.add_(3.0)
         shifted, moved = model.read(encoded, tokens)
     assert_close(shifted, spoken)
     assert_close(moved, normalisers + 3.0)

@@ -312,7 +312,7 @@ def test_without_opencv_or_its_contributed_modules_the_extra_is_named(
     absent: str, make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = type(sys)("cv2")  # as a build without the contributed modules
-    monkeypatch.setitem(sys.modules, "cv2", None if absent == "cv2" else without)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cv2", None if absent == "cv2" else without)
     monkeypatch.delitem(sys.modules, "cv2.ximgproc", raising=False)
     with pytest.raises(MissingExtra) as caught:
         make()

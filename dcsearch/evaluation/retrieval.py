@@ -28,6 +28,7 @@ from dcsearch.evaluation.published import retrieval_rows
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
 from dcsearch.evaluation.scoring import Alignment, Scoring, align
 from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.model.fcln import METHODS
 
 RECALLS = (1, 5, 10)
 OVERLAPS = (0.1, 0.3, 0.5)
@@ -125,7 +126,6 @@ def evaluate_retrieval(
     regions: int = 100,
     seeds: int = 10,
     scorings: Sequence[Scoring] = (Scoring(),),
-    method: str = "FCLN",
     source: str = "model",
     report: Progress = silent,
 ) -> Report:
@@ -143,7 +143,6 @@ def evaluate_retrieval(
         regions: of a photo at the most, the best by objectness.
         seeds: draws, from seed 0 on.
         scorings: ways to score; a row for each.
-        method: name of the row of the default scoring.
         source: where the boxes come from, for the settings.
         report: told of progress.
 
@@ -164,6 +163,7 @@ def evaluate_retrieval(
         [outcome(one, described, texts, alignment, mean=scoring.mean) for one in draws]
         for scoring, alignment in zip(scorings, alignments, strict=True)
     ]
+    method = METHODS[scorer.checkpoint.config.method]
     rows = [
         Row(
             name=method if scoring.name == "default" else f"{method}, {scoring.name}",

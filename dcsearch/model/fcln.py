@@ -148,7 +148,7 @@ class FCLNConfig:
             if each.name == "backbone":
                 fits = value in ("vgg16", "mobilenet_v2")
             elif each.name == "method":
-                fits = value in ("fcln", "region_rnn", "full_image_rnn")
+                fits = value in METHODS
             elif each.name == "anchor_shapes":
                 fits = len(value) > 0 and all(
                     len(shape) == 2 and all(_number(side) and side > 0 for side in shape)
@@ -191,6 +191,13 @@ class FCLNConfig:
             return max(least, round(pixels * scale / multiple) * multiple)
 
         return side(width), side(height)
+
+
+METHODS = {
+    "fcln": "FCLN",
+    "region_rnn": "Region RNN",
+    "full_image_rnn": "Full image RNN",
+}  # as the paper's tables call them
 
 
 def _number(value: object) -> bool:
