@@ -154,7 +154,7 @@ def prepare(
         IndexUnusable: the cache cannot be written.
     """
     from dcsearch.data.dataset import read_dataset
-    from dcsearch.describe import Describer
+    from dcsearch.describe import REVISION, Describer
     from dcsearch.errors import DataError
     from dcsearch.likelihood import LikelihoodScorer
     from dcsearch.model.checkpoint import load_checkpoint
@@ -171,9 +171,11 @@ def prepare(
     name = fingerprint(
         photos,
         model=checkpoint.sha256,
-        source=_identity(source),
+        source=_identity(source, edge_model),
         regions=regions,
         captions=captions,
+        bfloat16=describer.bfloat16,
+        revision=REVISION,
     )
     scratch = Scratch((cache or default_scratch_folder()) / f"{name}.db")
 
@@ -248,13 +250,18 @@ def _boxes(
     )
 
 
-def _identity(source: str) -> str:
-    """The source, and of a file its size and time, so that another file's boxes are not reused."""
+def _identity(source: str, edge_model: Path | None) -> str:
+    """The source, and of its file size and time, so that another file's boxes are not reused."""
+    file = Path(source)
+    if source == "edge-boxes" and edge_model is not None:
+        file = edge_model
+    elif file.suffix not in (".safetensors", ".jsonl"):
+        return source
     try:
-        stat = os.stat(source)
+        stat = os.stat(file)
     except (OSError, ValueError):
         return source
-    return f"{os.path.abspath(source)} {stat.st_size} {stat.st_mtime_ns}"
+    return f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def show(report: "Report", *, json: bool, markdown: Path | None, figures: Path | None) -> None:

@@ -15,6 +15,9 @@ from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.fcln import Regions, caption_tokens
 
 
+REVISION = 1  # raised when the same network comes to describe a photo differently
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedPhoto:
     """A photo as the network sees it, and the frame that its boxes are to be given in."""

@@ -23,6 +23,6 @@ def choose_device(device: str) -> torch.device:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 numbers faster than others."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not public, may go
     return bool(supported is not None and supported())

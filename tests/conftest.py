@@ -30,6 +30,7 @@ def tiny_config() -> FCLNConfig:
     """The small default made tiny: photos of 96 pixels, 16-number codes."""
     return dataclasses.replace(
         FCLNConfig.small(tensorflow_padding=True),
+        final_overlap=0.5,
         photo_side=96,
         feature_channels=8,
         anchor_shapes=((24.0, 24.0), (48.0, 48.0), (32.0, 64.0)),
@@ -71,6 +72,9 @@ def tiny_model(seed: int = 0) -> FCLN:
         torch.nn.init.normal_(model.language.input_gates.weight, std=0.5)
         torch.nn.init.normal_(model.language.embedding.weight, std=1.0)
         torch.nn.init.normal_(model.language.output.weight, std=1.0)
+        torch.nn.init.normal_(model.language.output.bias, std=0.3)
+        with torch.no_grad():
+            model.language.output.bias[-1] -= 1.0  # captions do not end before they began
     return model
 
 

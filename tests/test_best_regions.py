@@ -48,7 +48,7 @@ def draw_codes(chance: np.random.Generator, count: int) -> np.ndarray:
     return np.abs(chance.normal(size=(count, 16))).astype(np.float16)
 
 
-def photo_of_each(counts: Sequence[int]) -> np.ndarray:
+def photo_of_each(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(len(counts)), counts)
 
 
@@ -101,7 +101,8 @@ def test_the_best_regions_are_those_of_all_likelihoods(
     values = values_of_all(scorer, codes, asked, bias=bias, end=end)
     expected, _ = first_best(values, photos)
     scores, regions = scorer.best_regions(codes, asked, photos=photos, bias=bias, end=end)
-    assert (scores.dtype, regions.dtype) == (np.float32, np.int64)
+    assert scores.dtype == np.float32
+    assert regions.dtype == np.int64
     assert_allclose(scores, expected, rtol=1e-5)
     assert_array_equal(regions == -1, np.isneginf(scores))
     there = regions >= 0

@@ -66,9 +66,7 @@ def test_too_few_photos_for_the_queries_is_one_sentence(
 
 
 def test_data_that_are_not_there_are_one_sentence(tmp_path: Path) -> None:
-    outcome = run("evaluate", "retrieval", tmp_path)
-    assert outcome == (
-        2,
-        b"",
-        f"dcsearch: no such file: {tmp_path}/val.jsonl; it should hold one JSON object a photo\n",
-    )
+    outcome = run("evaluate", "retrieval", tmp_path / "nowhere")
+    assert (outcome.code, outcome.stdout) == (2, b"")
+    assert outcome.stderr.startswith(f"dcsearch: no such file or folder: {tmp_path}/nowhere; name ")
+    assert outcome.stderr.count("\n") == 1

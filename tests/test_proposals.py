@@ -320,3 +320,13 @@ def test_without_opencv_or_its_contributed_modules_the_extra_is_named(
         "proposing boxes by a classical method needs an extra; "
         "install it with: pip install 'dcsearch[eval]'"
     )
+
+
+def test_lines_of_describe_are_proposals_too(tmp_path: Path) -> None:
+    file = tmp_path / "described.jsonl"
+    row = {"path": "/photos/a.jpg", "regions": [{"box": [1, 2, 30, 40]}, {"box": [0, 0, 5, 5]}]}
+    file.write_text(json.dumps(row) + "\n")
+    photo = AnnotatedPhoto(
+        path=Path("/photos/a.jpg"), width=100, height=100, regions=(), captions=()
+    )
+    assert proposals_of_file(file)(photo, None).tolist() == [[1, 2, 30, 40], [0, 0, 5, 5]]

@@ -78,7 +78,12 @@ class World:
         seen = self.seen
 
         class Stub:
-            checkpoint = SimpleNamespace(name="hand", sha256="00ff", vocabulary=Vocabulary(WORDS))
+            checkpoint = SimpleNamespace(
+                name="hand",
+                sha256="00ff",
+                vocabulary=Vocabulary(WORDS),
+                config=SimpleNamespace(method="fcln"),
+            )
 
             def words_and_end(
                 self, codes: np.ndarray, phrases: Sequence[Phrase]

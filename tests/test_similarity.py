@@ -123,7 +123,7 @@ def test_a_cosine_by_hand(tiny_checkpoint: Checkpoint) -> None:
             parameter.zero_()
         tiny_checkpoint.model.get_parameter("embedding.reader.bias_ih_l0")[32:] = 5.0
     rows = np.zeros((4, 16), dtype=np.float16)
-    rows[:, :2] = [[2, 0], [1, 3**0.5], [0, 7], [-1, 0]]
+    rows[:, :2] = np.array([[2, 0], [1, 3**0.5], [0, 7], [-1, 0]])
     found = SimilarityScorer(tiny_checkpoint, device="cpu").cosines(rows, phrases("a dog"))
     assert_allclose(found, [[1.0], [0.5], [0.0], [-1.0]], atol=1e-3)
 

@@ -41,7 +41,8 @@ def proposals_of_file(file: Path) -> Proposer:
     boxes = _read(file)
 
     def propose(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
-        own = boxes.get(str(photo.path), boxes.get(photo.path.name))
+        names = (str(photo.path), str(photo.path.absolute()), photo.path.name)
+        own = next((boxes[name] for name in names if name in boxes), None)
         if own is None:
             raise DataError(f"{file} has no boxes for {photo.path.name}; add a line for it")
         inside = np.clip(own, 0, [photo.width, photo.height] * 2)
@@ -67,10 +68,12 @@ def _read(file: Path) -> Mapping[str, np.ndarray]:
             continue
         try:
             row: Any = json.loads(line)
-            own = np.array(row["boxes"], dtype=np.float64)
+            described = "regions" in row  # a line of `dcsearch describe --format jsonl`
+            found = [each["box"] for each in row["regions"]] if described else row["boxes"]
+            own = np.array(found, dtype=np.float64)
             if (own.size and own.shape[1:] != (4,)) or not np.isfinite(own).all():
                 raise ValueError("a box is not four numbers")
-            boxes[str(row["image"])] = own.reshape(-1, 4)
+            boxes[str(row["path" if described else "image"])] = own.reshape(-1, 4)
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise DataError(
                 f"{file} line {number}: {error}; a line looks like "
@@ -93,6 +96,8 @@ def proposals_of_network(describer: Describer) -> Proposer:
 
 def selective_search(*, most: int) -> Proposer:
     """Selective search (Uijlings et al. 2013) of OpenCV's contributed modules, its quick setting.
+
+    OpenCV orders the boxes by chance, so the best of them differ from run to run.
 
     Raises:
         MissingExtra: OpenCV is not installed.
