@@ -14,7 +14,6 @@ from dcsearch.device import choose_device, has_bfloat16
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.fcln import Regions, caption_tokens
 
-
 REVISION = 1  # raised when the same network comes to describe a photo differently
 
 
