@@ -24,7 +24,7 @@ class RankedPhoto(NamedTuple):
     """A photo's place in the answer."""
 
     photo: int  # the id given with its regions
-    score: float
+    score: float  # rounded to four decimals
 
 
 class Ranking:
@@ -73,7 +73,9 @@ class Ranking:
         done = torch.zeros(len(counts), device=device)  # (P,) sum over the phrases aligned so far
         for column, phrase in enumerate(self.phrases):
             done = done + self._align(phrase, begun, bias + first[:, column], owner, done)
-        scores = (done / len(self.phrases)).tolist()
+        # Rounded, or the last digits, which depend on how regions are cut into chunks, would put
+        # copies of a photo in an order of their own.
+        scores = [round(score, 4) for score in (done / len(self.phrases)).tolist()]
         for photo, score in zip(photos, scores, strict=True):
             if score == -torch.inf:
                 continue

@@ -218,7 +218,9 @@ def test_the_crops_side_is_the_configs() -> None:
 
 
 def test_a_region_rnn_finds_nothing_by_itself(region_rnn: FCLN) -> None:
-    with pytest.raises(UsageError, match="finds no regions by itself; it describes those that it"):
+    with pytest.raises(
+        UsageError, match="finds no regions by itself; give it some, as with --regions-from"
+    ):
         region_rnn(noise())
 
 

@@ -147,6 +147,8 @@ class FCLNConfig:
             value = getattr(self, each.name)
             if each.name == "backbone":
                 fits = value in ("vgg16", "mobilenet_v2")
+            elif each.name == "crop_side":
+                fits = type(value) is int and value >= 32 and value % 32 == 0
             elif each.name == "method":
                 fits = value in METHODS
             elif each.name == "anchor_shapes":
@@ -312,7 +314,7 @@ class FCLN(nn.Module):
             return self.recognise_given(features, given, width=width, height=height)
         if self.config.method == "region_rnn":
             raise UsageError(
-                "a region RNN finds no regions by itself; it describes those that it is given"
+                "a region RNN finds no regions by itself; give it some, as with --regions-from truth"
             )
         candidates = self.localization(features)
         boxes = [
@@ -393,13 +395,16 @@ class FCLN(nn.Module):
         counts = [len(boxes) for boxes in given]
         boxes = torch.cat(list(given))
         recognised = self.recognition(self.interpolate(features, given, width=width, height=height))
+        objectness = recognised.objectness
+        if self.config.method != "fcln":  # the baselines do not learn it
+            objectness = torch.zeros_like(objectness)
         if moved:
             boxes = clip(decode_offsets(boxes, recognised.offsets), width, height)
         return [
             Regions(*own)
             for own in zip(
                 torch.split(boxes, counts),
-                torch.split(recognised.objectness, counts),
+                torch.split(objectness, counts),
                 torch.split(self.language.encode(recognised.codes).float(), counts),
                 strict=True,
             )
