@@ -218,9 +218,7 @@ def test_the_crops_side_is_the_configs() -> None:
 
 
 def test_a_region_rnn_finds_nothing_by_itself(region_rnn: FCLN) -> None:
-    with pytest.raises(
-        UsageError, match="finds no regions by itself; give it some, as with --regions-from"
-    ):
+    with pytest.raises(UsageError, match="finds no regions by itself; give it some"):
         region_rnn(noise())
 
 

@@ -314,7 +314,7 @@ class FCLN(nn.Module):
             return self.recognise_given(features, given, width=width, height=height)
         if self.config.method == "region_rnn":
             raise UsageError(
-                "a region RNN finds no regions by itself; give it some, as with --regions-from truth"
+                "a region RNN finds no regions by itself; give it some, with --regions-from"
             )
         candidates = self.localization(features)
         boxes = [
