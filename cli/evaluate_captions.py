@@ -58,10 +58,6 @@ def captions(
     from dcsearch.evaluation.captions import evaluate_captions
     from dcsearch.evaluation.meteor import Meteor
 
-    if figures is not None:
-        from cli.report_figures import check_figures
-
-        check_figures(figures)
     # METEOR's program first: what it lacks should show before work is spent, and it starts slowly.
     with Meteor() as meteor, Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(
@@ -74,6 +70,7 @@ def captions(
             edge_model=edge_model,
             cache=cache,
             limit=limit,
+            figures=figures,
             bar=bar,
             captions=True,
         )
@@ -87,7 +84,7 @@ def captions(
             model_name=found.checkpoint.name,
             model_sha256=found.checkpoint.sha256,
             source=found.source,
-            on_progress=lambda what, done, of: bar.reach(done, total=of, title=what),
+            on_progress=bar.tell,
         )
     show(report, json=json, markdown=markdown, figures=figures)
     raise typer.Exit(DONE)

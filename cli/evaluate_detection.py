@@ -80,10 +80,6 @@ def detection(
 
     coco_tools()  # before work is spent
     names = None if categories is None else _names(categories)
-    if figures is not None:
-        from cli.report_figures import check_figures
-
-        check_figures(figures)
     with Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(
             data,
@@ -95,6 +91,7 @@ def detection(
             edge_model=edge_model,
             cache=cache,
             limit=limit,
+            figures=figures,
             bar=bar,
             bfloat16=bfloat16,
         )
@@ -110,7 +107,7 @@ def detection(
             model_name=found.checkpoint.name,
             model_sha256=found.checkpoint.sha256,
             source=found.source,
-            on_progress=lambda what, done, of: bar.reach(done, total=of, title=what),
+            on_progress=bar.tell,
         )
     show(report, json=json, markdown=markdown, figures=figures)
     raise typer.Exit(DONE)

@@ -44,10 +44,6 @@ def grounding(
     """Find what each phrase describes in its own photo, by kind of phrase and size of box."""
     from dcsearch.evaluation.grounding import evaluate_grounding
 
-    if figures is not None:
-        from cli.report_figures import check_figures
-
-        check_figures(figures)
     with Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(
             data,
@@ -59,6 +55,7 @@ def grounding(
             edge_model=edge_model,
             cache=cache,
             limit=limit,
+            figures=figures,
             bar=bar,
             bfloat16=bfloat16,
         )
@@ -70,7 +67,7 @@ def grounding(
             model_name=found.checkpoint.name,
             model_sha256=found.checkpoint.sha256,
             source=found.source,
-            on_progress=lambda what, done, of: bar.reach(done, total=of, title=what),
+            on_progress=bar.tell,
         )
     show(report, json=json, markdown=markdown, figures=figures)
     raise typer.Exit(DONE)

@@ -180,10 +180,6 @@ def retrieval(
             scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0, 20.0)]
             scorings += [Scoring(likelihood=0.0, similarity=weight) for weight in (10.0, 20.0)]
         scorings = list(dict.fromkeys(scorings))
-    if figures is not None:
-        from cli.report_figures import check_figures
-
-        check_figures(figures)
     with Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(
             data,
@@ -195,6 +191,7 @@ def retrieval(
             edge_model=edge_model,
             cache=cache,
             limit=limit,
+            figures=figures,
             bar=bar,
             bfloat16=bfloat16,
         )
@@ -208,8 +205,8 @@ def retrieval(
             regions=regions,
             seeds=seeds,
             scorings=scorings,
-            source=regions_from,
-            report=lambda what, done, of: bar.reach(done, total=of, title=what),
+            source=found.source,
+            report=bar.tell,
         )
     show(report, json=json, markdown=markdown, figures=figures)
     raise typer.Exit(DONE)

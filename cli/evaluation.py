@@ -141,15 +141,19 @@ def prepare(
     edge_model: Path | None,
     cache: Path | None,
     limit: int | None,
+    figures: Path | None,
     bar: Bar,
     captions: bool = False,
     bfloat16: bool = False,
 ) -> Evaluation:
     """The photos of a dataset, described by the network or read back from an earlier time.
 
+    That `figures` can be drawn into their folder is made sure of before any work.
+
     Raises:
         DataError: the data are missing, malformed or empty, or a photo cannot be opened.
-        UsageError: no such source of regions.
+        UsageError: no such source of regions, or the folder of figures cannot be written.
+        MissingExtra: figures without Matplotlib.
         CheckpointError: the weights cannot be used.
         IndexUnusable: the cache cannot be written.
     """
@@ -160,6 +164,10 @@ def prepare(
     from dcsearch.model.checkpoint import load_checkpoint
     from indexer.scratch import Scratch, default_scratch_folder, fingerprint
 
+    if figures is not None:
+        from cli.report_figures import check_figures
+
+        check_figures(figures)
     if split is None and data.is_dir():
         split = "val"
     photos = read_dataset(data, split=split)[:limit]
@@ -184,7 +192,7 @@ def prepare(
 
     try:
         described = scratch.describe(
-            photos, see, on_progress=lambda done, of: bar.reach(done, total=of, title="describing")
+            photos, see, on_progress=lambda done, of: bar.tell("describing", done, of)
         )
         seconds = scratch.seconds()
     finally:

@@ -63,6 +63,10 @@ class Bar:
             self._progress.reset(self._task, total=total, description=title)
         self._progress.update(self._task, completed=done, total=total, note=shown(note))
 
+    def tell(self, what: str, done: int, of: int) -> None:
+        """Moves the bar as an evaluation tells of its progress."""
+        self.reach(done, total=of, title=what)
+
     def __enter__(self) -> "Bar":
         if self._progress is not None:
             self._progress.start()

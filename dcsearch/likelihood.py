@@ -74,6 +74,14 @@ def read_phrase(text: str, vocabulary: Vocabulary, *, suggest: bool = True) -> P
     return Phrase(text=text, words=known, tokens=tokens, unknown=unknown)
 
 
+def known_phrase(text: str, vocabulary: Vocabulary) -> Phrase | None:
+    """The phrase, unknown words without suggestions; None where `read_phrase` refuses it."""
+    try:
+        return read_phrase(text, vocabulary, suggest=False)
+    except UsageError:
+        return None
+
+
 def _suggestion(unknown: Sequence[UnknownWord]) -> str:
     nearest = [f"{item.word}: {', '.join(item.nearest)}" for item in unknown if item.nearest]
     return f" (nearest known words: {'; '.join(nearest)})" if nearest else ""

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from dcsearch.data.pixels import open_annotated
 from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.describe import Describer, Description
-from dcsearch.errors import DataError
 from dcsearch.evaluation.proposals import Proposer
 
 
@@ -46,16 +46,3 @@ def describe_annotated(
             yield from describer.recognise(prepared, given, captions=captions)
         else:
             yield from describer.describe(prepared, captions=captions, moved=source == "final")
-
-
-def open_annotated(photo: AnnotatedPhoto) -> Image.Image:
-    """The photo's file, RGB, in the file's own size.
-
-    Raises:
-        DataError: the photo cannot be opened.
-    """
-    try:
-        with Image.open(photo.path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"photo {photo.path} cannot be opened: {error}") from None

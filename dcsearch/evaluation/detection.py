@@ -31,7 +31,7 @@ from dcsearch.likelihood import (
     OBJECTNESS_WEIGHT,
     LikelihoodScorer,
     Phrase,
-    read_phrase,
+    known_phrase,
     region_scores,
 )
 
@@ -157,9 +157,8 @@ def evaluate_detection(
     seen = [d for d, usable in zip(described, used, strict=True) if usable]
     phrases: dict[str, Phrase] = {}
     for name, boxes in truths.items():
-        with contextlib.suppress(UsageError):
-            if boxes:
-                phrases[name] = read_phrase(name, scorer.checkpoint.vocabulary)
+        if boxes and (phrase := known_phrase(name, scorer.checkpoint.vocabulary)):
+            phrases[name] = phrase
     found, priors = _detect(
         seen,
         phrases,

@@ -17,14 +17,14 @@ from torchvision.ops import box_iou
 
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.describe import Description
-from dcsearch.errors import DataError, UsageError
+from dcsearch.errors import DataError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
 from dcsearch.likelihood import (
     OBJECTNESS_WEIGHT,
     LikelihoodScorer,
     Phrase,
-    read_phrase,
+    known_phrase,
     region_scores,
 )
 
@@ -107,10 +107,7 @@ def evaluate_grounding(
 
     @cache
     def read(text: str) -> Phrase | None:
-        try:
-            return read_phrase(text, scorer.checkpoint.vocabulary)
-        except UsageError:
-            return None
+        return known_phrase(text, scorer.checkpoint.vocabulary)
 
     grounded: list[_Grounded] = []
     unknown = 0

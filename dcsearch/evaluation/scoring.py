@@ -19,7 +19,7 @@ from dcsearch.likelihood import (
     OBJECTNESS_WEIGHT,
     LikelihoodScorer,
     Phrase,
-    read_phrase,
+    known_phrase,
     region_scores,
 )
 from dcsearch.similarity import SimilarityScorer
@@ -255,14 +255,13 @@ def _phrases(
     for own in scorings:
         column: list[int | None] = []
         for text in texts:
-            try:
-                phrase = read_phrase(text, vocabulary, suggest=False)
-                if own.unknown == "spoken":
-                    tokens = tuple(vocabulary.encode(text))
-                    phrase = Phrase(text=text, words=phrase.words, tokens=tokens, unknown=())
-            except UsageError:
+            phrase = known_phrase(text, vocabulary)
+            if phrase is None:
                 column.append(None)
                 continue
+            if own.unknown == "spoken":
+                tokens = tuple(vocabulary.encode(text))
+                phrase = Phrase(text=text, words=phrase.words, tokens=tokens, unknown=())
             if phrase.tokens not in place:
                 place[phrase.tokens] = len(phrases)
                 phrases.append(phrase)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -365,12 +365,13 @@ class FCLN(nn.Module):
             most: regions of a photo at the most.
             moved: to the final boxes; otherwise the proposals' own boxes are kept.
         """
-        found = self.recognise_given(features, proposals, width=width, height=height, moved=moved)
+        final = self._final(features, proposals, width=width, height=height, moved=moved)
         regions = []
-        for boxes, objectness, encoded in found:
+        for boxes, objectness, codes in final:
             shown = not_empty(boxes).nonzero().squeeze(1)
             kept = shown[nms(boxes[shown], objectness[shown], self.config.final_overlap)[:most]]
-            regions.append(Regions(boxes[kept], objectness[kept], encoded[kept]))
+            encoded = self.language.encode(codes[kept]).float()  # of those alone that are kept
+            regions.append(Regions(boxes[kept], objectness[kept], encoded))
         return regions
 
     @torch.no_grad()
@@ -392,6 +393,16 @@ class FCLN(nn.Module):
             height: likewise.
             moved: give the final boxes, clipped, in place of the boxes given.
         """
+        final = self._final(features, given, width=width, height=height, moved=moved)
+        return [
+            Regions(boxes, objectness, self.language.encode(codes).float())
+            for boxes, objectness, codes in final
+        ]
+
+    def _final(
+        self, features: Tensor, given: Sequence[Tensor], *, width: int, height: int, moved: bool
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes (R, 4), objectness (R,) and codes (R, D) of each photo's boxes, recognised."""
         counts = [len(boxes) for boxes in given]
         boxes = torch.cat(list(given))
         recognised = self.recognition(self.interpolate(features, given, width=width, height=height))
@@ -400,15 +411,8 @@ class FCLN(nn.Module):
             objectness = torch.zeros_like(objectness)
         if moved:
             boxes = clip(decode_offsets(boxes, recognised.offsets), width, height)
-        return [
-            Regions(*own)
-            for own in zip(
-                torch.split(boxes, counts),
-                torch.split(objectness, counts),
-                torch.split(self.language.encode(recognised.codes).float(), counts),
-                strict=True,
-            )
-        ]
+        parts = (torch.split(each, counts) for each in (boxes, objectness, recognised.codes))
+        return zip(*parts, strict=True)
 
     def interpolate(
         self, features: Tensor, boxes: Sequence[Tensor], *, width: int, height: int

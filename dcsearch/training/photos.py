@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcsearch.boxes import clip, not_empty
+from dcsearch.data.pixels import open_annotated
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
-from dcsearch.errors import DataError
 from dcsearch.evaluation.proposals import Proposer
 from dcsearch.model.fcln import FCLNConfig, PhraseTarget, Target
 from dcsearch.vocabulary import Vocabulary, words_of
@@ -163,11 +163,7 @@ def cut(
     Raises:
         DataError: the photo is missing or broken.
     """
-    try:
-        with Image.open(photo.path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"photo {photo.path} cannot be opened: {error}") from None
+    image = open_annotated(photo)
     x, y = image.width / photo.width, image.height / photo.height
     window = (frame[0] * x, frame[1] * y, frame[2] * x, frame[3] * y)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
