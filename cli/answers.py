@@ -2,16 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cli.explaining import explanation_fields, explanation_table
 from cli.render import (
     Output,
     add_row,
     box_numbers,
     box_text,
     number,
+    optional_number,
     path_fields,
     plain_table,
 )
-from cli.terminal import short_path
+from cli.terminal import print_table, short_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +33,7 @@ HEADER = (
     "y1",
     "score",
     "log_likelihood",
+    "log_prior",
     "objectness",
     "caption",
 )
@@ -63,7 +66,8 @@ def answer_output(answer: "Answer") -> Output:
                 region.phrase,
                 *box_numbers(region.box),
                 number(region.score),
-                number(region.log_likelihood),
+                optional_number(region.log_likelihood),
+                optional_number(region.log_prior),
                 number(region.objectness),
                 region.caption,
             ]
@@ -91,10 +95,24 @@ def _region_document(region: "AlignedRegion") -> dict[str, Any]:
         "phrase": region.phrase,
         "box": box_numbers(region.box),
         "score": number(region.score),
-        "log_likelihood": number(region.log_likelihood),
+        "log_likelihood": optional_number(region.log_likelihood),
+        "log_prior": optional_number(region.log_prior),
         "objectness": number(region.objectness),
         "caption": region.caption,
+        **({"explanation": explanation_fields(region.explanation)} if region.explanation else {}),
     }
+
+
+def print_explanations(answer: "Answer") -> None:
+    """Show the explanations of an answer's regions, if it has any, below its table."""
+    explained = [
+        (result.rank, result.path, region.explanation)
+        for result in answer.results
+        for region in result.regions
+        if region.explanation
+    ]
+    if explained:
+        print_table(explanation_table(explained))
 
 
 def _table(answer: "Answer") -> "Table":

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dcsearch.detection import Detection
-    from dcsearch.likelihood import Phrase
     from dcsearch.model.checkpoint import Checkpoint
+    from dcsearch.phrase import Phrase
 
 HEADER = (
     "path", "width", "height", "phrase",
-    "x0", "y0", "x1", "y1", "score", "log_likelihood", "objectness", "caption",
+    "x0", "y0", "x1", "y1", "score", "log_likelihood", "log_prior", "objectness", "caption",
 )  # fmt: skip
 
 
@@ -85,8 +85,9 @@ def detect(
 
     from dcsearch.describe import Describer
     from dcsearch.detection import detect as detections_of
-    from dcsearch.likelihood import LikelihoodScorer, read_phrase
+    from dcsearch.likelihood import LikelihoodScorer
     from dcsearch.model.checkpoint import load_checkpoint
+    from dcsearch.phrase import read_phrase
 
     checkpoint = load_checkpoint(model)
     wanted = read_phrase(phrase, checkpoint.vocabulary)
@@ -149,6 +150,7 @@ def _output(
                 *box_numbers(detection.box),
                 number(detection.score),
                 number(detection.log_likelihood),
+                number(detection.log_prior),
                 number(detection.objectness),
                 detection.caption,
             ]
@@ -166,6 +168,7 @@ def _region(phrase: str, detection: "Detection") -> dict[str, Any]:
         "box": box_numbers(detection.box),
         "score": number(detection.score),
         "log_likelihood": number(detection.log_likelihood),
+        "log_prior": number(detection.log_prior),
         "objectness": number(detection.objectness),
         "caption": detection.caption,
     }

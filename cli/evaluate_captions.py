@@ -70,6 +70,7 @@ def captions(
             edge_model=edge_model,
             cache=cache,
             limit=limit,
+            markdown=markdown,
             figures=figures,
             bar=bar,
             captions=True,
@@ -77,12 +78,11 @@ def captions(
         report = evaluate_captions(
             found.photos,
             found.described,
+            found.checkpoint,
             meteor=meteor,
             protocol=protocol.value,
             long_phrases=long_phrases,
-            seconds={"total": found.seconds},
-            model_name=found.checkpoint.name,
-            model_sha256=found.checkpoint.sha256,
+            seconds=found.seconds,
             source=found.source,
             on_progress=bar.tell,
         )

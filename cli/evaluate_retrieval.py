@@ -136,7 +136,7 @@ def retrieval(
             help="Compare the choices with one another, a row for each.",
         ),
     ] = False,
-    bfloat16: Bfloat16 = False,
+    bfloat16: Bfloat16 = None,
     regions: RegionCount = 100,
     regions_from: RegionsFrom = "model",
     edge_model: EdgeModel = None,
@@ -150,8 +150,8 @@ def retrieval(
     """Find photos by phrases that were written about them (section 4.2 of the paper)."""
     from dcsearch.evaluation.retrieval import evaluate_retrieval
     from dcsearch.evaluation.scoring import MEANS, Scoring
-    from dcsearch.likelihood import OBJECTNESS_WEIGHT
     from dcsearch.model.header import read_header
+    from dcsearch.region_score import OBJECTNESS_WEIGHT
 
     chosen = Scoring(
         mean=mean.value,
@@ -191,8 +191,10 @@ def retrieval(
             edge_model=edge_model,
             cache=cache,
             limit=limit,
+            markdown=markdown,
             figures=figures,
             bar=bar,
+            similarity=any(scoring.similarity for scoring in scorings),
             bfloat16=bfloat16,
         )
         report = evaluate_retrieval(
@@ -206,7 +208,7 @@ def retrieval(
             seeds=seeds,
             scorings=scorings,
             source=found.source,
-            report=bar.tell,
+            on_progress=bar.tell,
         )
     show(report, json=json, markdown=markdown, figures=figures)
     raise typer.Exit(DONE)

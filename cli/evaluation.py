@@ -1,7 +1,7 @@
 """Evaluation: the options that all protocols share, the photos described once, the report shown."""
 
 import os
-import time
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +89,10 @@ Limit = Annotated[
     ),
 ]
 Bfloat16 = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--bfloat16",
+        "--bfloat16/--float32",
+        show_default="bfloat16 where the processor has it",
         help="Sum the softmax over the vocabulary in bfloat16: faster, and likelihoods differ by "
         "about .01.",
     ),
@@ -126,7 +127,7 @@ class Evaluation:
     described: "list[Description]"  # of each photo
     checkpoint: "Checkpoint"
     scorer: "LikelihoodScorer"
-    seconds: float  # to describe a photo, mean; of the run that described it
+    seconds: dict[str, float]  # to describe a photo, mean by stage, of the runs that described them
     source: str  # where the boxes come from, for the settings of a report
 
 
@@ -141,29 +142,37 @@ def prepare(
     edge_model: Path | None,
     cache: Path | None,
     limit: int | None,
+    markdown: Path | None,
     figures: Path | None,
     bar: Bar,
     captions: bool = False,
-    bfloat16: bool = False,
+    similarity: bool = False,
+    bfloat16: bool | None = None,
 ) -> Evaluation:
     """The photos of a dataset, described by the network or read back from an earlier time.
 
-    That `figures` can be drawn into their folder is made sure of before any work.
+    That `markdown` and `figures` can be written, that the network finds regions if they are to be
+    its own, and that it has a phrase embedding where `similarity` asks for one, is made sure of
+    before any work.
 
     Raises:
         DataError: the data are missing, malformed or empty, or a photo cannot be opened.
-        UsageError: no such source of regions, or the folder of figures cannot be written.
+        UsageError: no such source of regions, or one of the above.
         MissingExtra: figures without Matplotlib.
         CheckpointError: the weights cannot be used.
         IndexUnusable: the cache cannot be written.
     """
     from dcsearch.data.dataset import read_dataset
     from dcsearch.describe import REVISION, Describer
+    from dcsearch.device import has_bfloat16
     from dcsearch.errors import DataError
     from dcsearch.likelihood import LikelihoodScorer
     from dcsearch.model.checkpoint import load_checkpoint
+    from dcsearch.similarity import SimilarityScorer
     from indexer.scratch import Scratch, default_scratch_folder, fingerprint
 
+    if markdown is not None:
+        check_markdown(markdown)
     if figures is not None:
         from cli.report_figures import check_figures
 
@@ -174,8 +183,12 @@ def prepare(
     if not photos:
         raise DataError(f"{short_path(data)} holds no photo; nothing can be measured on it")
     checkpoint = load_checkpoint(model)
+    if similarity:
+        SimilarityScorer(checkpoint, device=device.value)
     describer = Describer(checkpoint, device=device.value, regions=regions)
     boxes = _boxes(source, edge_model=edge_model, device=device, regions=regions)
+    if not callable(boxes):
+        describer.check_finds_regions()
     name = fingerprint(
         photos,
         model=checkpoint.sha256,
@@ -187,7 +200,7 @@ def prepare(
     )
     scratch = Scratch((cache or default_scratch_folder()) / f"{name}.db")
 
-    def see(chunk: "Sequence[AnnotatedPhoto]") -> "Iterator[tuple[Description, float]]":
+    def see(chunk: "Sequence[AnnotatedPhoto]") -> "Iterator[tuple[Description, dict[str, float]]]":
         return _timed(chunk, describer, boxes, captions=captions)
 
     try:
@@ -201,7 +214,11 @@ def prepare(
         photos=photos,
         described=described,
         checkpoint=checkpoint,
-        scorer=LikelihoodScorer(checkpoint, device=device.value, bfloat16=bfloat16),
+        scorer=LikelihoodScorer(
+            checkpoint,
+            device=device.value,
+            bfloat16=has_bfloat16(describer.device) if bfloat16 is None else bfloat16,
+        ),
         seconds=seconds,
         source=source,
     )
@@ -213,13 +230,14 @@ def _timed(
     boxes: "Proposer | Literal['final', 'proposed']",
     *,
     captions: bool,
-) -> "Iterator[tuple[Description, float]]":
-    """Descriptions, each with the seconds that it took on average."""
+) -> "Iterator[tuple[Description, dict[str, float]]]":
+    """Descriptions, each with the seconds that it took on average, by stage."""
     from dcsearch.evaluation.described import describe_annotated
 
-    began = time.perf_counter()
+    describer.stopwatch.restart()
     described = list(describe_annotated(photos, describer, source=boxes, captions=captions))
-    seconds = (time.perf_counter() - began) / max(1, len(photos))
+    spent = describer.stopwatch.seconds
+    seconds = {stage: total / len(photos) for stage, total in spent.items()}
     return ((description, seconds) for description in described)
 
 
@@ -272,6 +290,27 @@ def _identity(source: str, edge_model: Path | None) -> str:
     return f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns}"
 
 
+def check_markdown(file: Path) -> None:
+    """Make sure that the file can be written, before work is spent; it is left as it is.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        if file.exists():
+            file.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise _unwritable(file, error) from None
+
+
+def _unwritable(file: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot write {short_path(file)} ({error.strerror}); name another file with --markdown"
+    )
+
+
 def show(report: "Report", *, json: bool, markdown: Path | None, figures: Path | None) -> None:
     """Print the report, as a table or as JSON, and write what else was asked for.
 
@@ -283,10 +322,7 @@ def show(report: "Report", *, json: bool, markdown: Path | None, figures: Path |
         try:
             markdown.write_text(report_markdown(report), encoding="utf-8")
         except OSError as error:
-            raise UsageError(
-                f"cannot write {short_path(markdown)} ({error.strerror}); name another file with "
-                "--markdown"
-            ) from None
+            raise _unwritable(markdown, error) from None
     if figures is not None:
         from cli.report_figures import write_figures
 

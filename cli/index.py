@@ -88,6 +88,14 @@ def index(
             prune=prune,
             on_progress=_Teller(bar, describer, quiet=quiet),
         )
+        if not report.interrupted and report.changed:
+            from indexer.vectors import prepare_search
+
+            prepare_search(
+                opened,
+                model,
+                on_progress=lambda done, of: bar.reach(done, total=of, title="preparing to search"),
+            )
     for failed in report.failed:
         say(f"failed: {short_path(failed.path)}: {failed.reason}")
     if not quiet:

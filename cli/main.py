@@ -21,8 +21,10 @@ from cli.index import index
 from cli.query import query
 from cli.refine import refine
 from cli.show import show
+from cli.similar import similar
 from cli.status import status
 from cli.terminal import print_line
+from cli.text import text
 from cli.train import train
 
 app = typer.Typer(
@@ -31,7 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options can be set by environment variables: DCSEARCH_DB, DCSEARCH_MODEL and so on.",
 )
-for command in (index, query, detect, describe, show, status, history, train, refine):
+finding = (query, similar, text, detect)
+for command in (index, *finding, describe, show, status, history, train, refine):
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(data.app, name="data")

@@ -116,7 +116,7 @@ MinScore = Annotated[
         "--min-score",
         metavar="X",
         callback=a_number,
-        help="Leave out what scores less; scores are log-probabilities, 0 or below.",
+        help="Leave out what scores less; 0 is no better than chance, 2 a good start.",
     ),
 ]
 OutputFormat = Annotated[

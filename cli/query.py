@@ -5,7 +5,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.asking import (
+    Above,
+    And,
+    Below,
+    HowMany,
+    Inside,
+    LeftOf,
+    Like,
+    MinArea,
+    Not,
+    Overlaps,
+    RightOf,
+    SameRegion,
+    in_words,
+    question_of,
+)
 from cli.exits import DONE, NOTHING_FOUND, SOME_PHOTOS_FAILED
+from cli.explaining import Explain
+from cli.filtering import (
+    After,
+    Before,
+    Camera,
+    LimitTo,
+    PathGlob,
+    chosen_filter,
+    filter_words,
+    tell_what_is_unknown,
+)
 from cli.options import (
     Database,
     Device,
@@ -25,6 +52,7 @@ from cli.progress import Bar
 from cli.terminal import say, short_path, warn, warn_of_unknown_words
 
 if TYPE_CHECKING:
+    from dcsearch.question import Question
     from indexer.answer import Answer
 
 # Who types `dcsearch query a red bus` asks three phrases; these words alone are never meant.
@@ -38,21 +66,38 @@ def query(
         typer.Argument(
             metavar="PHRASE",
             show_default=False,
-            help="What to look for; several phrases are one query, and a photo should have all.",
+            help="What to look for; several phrases are one query, and a photo should have all. "
+            "'2:a red bus' counts twice.",
         ),
     ],
+    like: Like = None,
     top: Top = 10,
     per_image: Annotated[
         int,
         typer.Option("--per-image", metavar="N", min=1, help="Regions of a photo for each phrase."),
     ] = 1,
     min_score: MinScore = None,
-    path_glob: Annotated[
-        str | None,
-        typer.Option(
-            "--path", metavar="GLOB", help="Only photos whose path matches, such as '*/2024/*'."
-        ),
-    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Score every region; slow, and nearly always the same."),
+    ] = False,
+    explain: Explain = False,
+    distinct: And = False,
+    same_region: SameRegion = False,
+    without: Not = None,
+    left_of: LeftOf = None,
+    right_of: RightOf = None,
+    above: Above = None,
+    below: Below = None,
+    inside: Inside = None,
+    overlaps: Overlaps = None,
+    count: HowMany = None,
+    min_area: MinArea = None,
+    path_glob: PathGlob = None,
+    after: After = None,
+    before: Before = None,
+    limit_to: LimitTo = None,
+    camera: Camera = None,
     format: OutputFormat = Format.table,
     json: Json = False,
     print0: Print0 = False,
@@ -75,28 +120,44 @@ def query(
                 f"these are {len(phrases)} phrases; "
                 f"to ask one, quote it: dcsearch query '{' '.join(phrases)}'"
             )
+    question = question_of(
+        [*phrases, *(like or ())],
+        distinct=distinct,
+        same_region=same_region,
+        without=without,
+        left_of=left_of,
+        right_of=right_of,
+        above=above,
+        below=below,
+        inside=inside,
+        overlaps=overlaps,
+        count=count,
+        min_area=min_area,
+        min_score=min_score,
+    )
+    only = chosen_filter(
+        path_glob=path_glob, after=after, before=before, limit_to=limit_to, camera=camera
+    )
 
-    from indexer.database import open_database
+    from indexer import Index
 
-    with open_database(database) as index:
-        # Torch takes seconds to import; that there is no index is said before.
-        from dcsearch.model.checkpoint import load_checkpoint
-        from indexer.search import Searcher
-
-        searcher = Searcher(index, load_checkpoint(model), device=device.value)
-        with Bar("asking", unit="photos", total=searcher.photos) as bar:
-            answer = searcher.search(
-                phrases,
+    with Index.open(database, model=model, device=device.value) as index:
+        tell_what_is_unknown(index.database, only)
+        with Bar("looking", unit="photos", total=None) as bar:
+            answer = index.query(
+                question,
+                like=like or (),
                 top=top,
                 per_image=per_image,
-                min_score=min_score,
-                path_glob=path_glob,
+                only=only,
+                exact=exact,
+                explain=explain,
                 on_progress=lambda done, of: bar.reach(done, total=of),
             )
     warn_of_unknown_words(answer.unknown_words)
     if not answer.results:
         deliver(answer, format, print0=print0)
-        warn(_nothing_found(answer, min_score, path_glob))
+        warn(_nothing_found(answer, question, filter_words(only)))
         raise typer.Exit(NOTHING_FOUND)
     code = deliver(answer, format, print0=print0, save=save, sheet=sheet)
     raise typer.Exit(code)
@@ -130,10 +191,12 @@ def deliver(
     Raises:
         UsageError: a picture cannot be written; stdout has the answer by then.
     """
-    from cli.answers import answer_output
+    from cli.answers import answer_output, print_explanations
     from cli.render import write
 
     write(answer_output(answer), format, print0=print0)
+    if format is Format.table:
+        print_explanations(answer)
     code = DONE
     if save is not None and answer.results:
         from cli.album import save_answer
@@ -149,11 +212,15 @@ def deliver(
     return code
 
 
-def _nothing_found(answer: "Answer", min_score: float | None, path_glob: str | None) -> str:
-    asked = " and ".join(f"'{phrase}'" for phrase in answer.phrases)
-    where = f" whose path matches '{path_glob}'" if path_glob is not None else ""
-    if min_score is not None and answer.photos:
-        return f"no photo{where} scores {min_score:g} or more for {asked}; lower --min-score"
-    if path_glob is not None and not answer.photos:
-        return f"no photo in the index has a path that matches '{path_glob}'; see: dcsearch status"
-    return f"nothing found for {asked}; no photo in the index has regions, see: dcsearch status"
+def _nothing_found(answer: "Answer", question: "Question", filters: str) -> str:
+    asked = in_words(question)
+    if filters and not answer.photos:
+        return f"no photo in the index passes {filters}; see: dcsearch status"
+    where = f" of those that pass {filters}" if filters else ""
+    if question.min_score is not None:
+        return (
+            f"no photo{where} scores {question.min_score:g} or more for {asked}; lower --min-score"
+        )
+    if not question.plain:
+        return f"no photo{where} has {asked}; ask for less"
+    return f"nothing found for {asked}; no photo{where} has regions, see: dcsearch status"

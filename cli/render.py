@@ -125,6 +125,11 @@ def number(value: float) -> float:
     return round(float(value), 4)
 
 
+def optional_number(value: float | None) -> float | None:
+    """As `number`; None where there is none."""
+    return None if value is None else number(value)
+
+
 def box_text(box: Sequence[float]) -> str:
     """A box as tables have it: whole pixels."""
     return " ".join(str(round(edge)) for edge in box)

@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from dcsearch.device import choose_device, has_bfloat16
+from dcsearch.errors import UsageError
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.fcln import Regions, caption_tokens
+from dcsearch.stopwatch import Stopwatch
 
 REVISION = 1  # raised when the same network comes to describe a photo differently
 
@@ -39,7 +41,11 @@ class Description:
 
 
 class Describer:
-    """Runs an FCLN over photos."""
+    """Runs an FCLN over photos.
+
+    Its `stopwatch` has the time by the stages of the paper's Table 1, "proposals", "CNN" and "RNN",
+    and "opening": all that comes before them.
+    """
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class Describer:
         self._form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         self._model.backbone.to(memory_format=self._form)
         self._model.backbone.fold()
+        self.stopwatch = Stopwatch(self.device)
 
     @property
     def code_size(self) -> int:
@@ -107,12 +114,32 @@ class Describer:
             photos: any number.
             captions: without them they are empty texts, and nothing is decoded.
             moved: give final boxes; otherwise those of the localization layer.
+
+        Raises:
+            UsageError: the network finds no regions by itself.
         """
+        self.check_finds_regions()
 
         def find(pixels: Tensor, indices: Sequence[int]) -> list[Regions]:
-            return cast(list[Regions], self._model(pixels, most=self.regions, moved=moved))
+            found = self._model(pixels, most=self.regions, moved=moved, lap=self.stopwatch.lap)
+            return cast(list[Regions], found)
 
         return self._describe(photos, find, captions=captions)
+
+    def check_finds_regions(self) -> None:
+        """Make sure that the network has learned to propose boxes, not only to describe given ones.
+
+        Raises:
+            UsageError: it was trained on proposals from elsewhere.
+        """
+        options = self.checkpoint.provenance.get("options")
+        given = isinstance(options, dict) and options.get("proposals") is not None
+        if given and self.checkpoint.config.method == "fcln":
+            raise UsageError(
+                f"the model {self.checkpoint.name} was trained on the boxes of a file and finds "
+                "none by itself; evaluate it on such boxes, with --regions-from FILE, or name "
+                "another with --model"
+            )
 
     def recognise(
         self,
@@ -163,10 +190,13 @@ class Describer:
         found: dict[int, Description] = {}
         for indices in by_shape.values():
             pixels = torch.stack([photos[index].pixels for index in indices])
+            self.stopwatch.lap("opening")
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 regions = find(pixels.to(self.device, memory_format=self._form), indices)
+                self.stopwatch.lap("CNN")
                 if captions:
                     texts = self._captions(regions)
+                    self.stopwatch.lap("RNN")
                 else:
                     texts = [("",) * len(own.boxes) for own in regions]
             for index, own, text in zip(indices, regions, texts, strict=True):

@@ -6,7 +6,9 @@ import torch
 from torchvision.ops import nms
 
 from dcsearch.describe import Description
-from dcsearch.likelihood import LikelihoodScorer, Phrase, region_scores
+from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.phrase import Phrase
+from dcsearch.region_score import evidence_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +16,9 @@ class Detection:
     """One box for a phrase."""
 
     box: tuple[float, float, float, float]  # x0, y0, x1, y1 in upright original pixels
-    score: float  # as in likelihood.py, <= 0
+    score: float  # evidence, as in region_score.py
     log_likelihood: float
+    log_prior: float
     objectness: float
     caption: str
 
@@ -40,7 +43,8 @@ def detect(
         overlap: a box goes when its IoU with a better one is above this.
     """
     log_likelihood = scorer.log_likelihood(description.codes, phrase)  # (N,)
-    scores = region_scores(log_likelihood, description.objectness)
+    log_prior = scorer.log_prior(phrase)
+    scores = evidence_scores(log_likelihood, log_prior, description.objectness)
     boxes = torch.from_numpy(description.boxes)
     kept = nms(boxes, torch.from_numpy(scores).float(), overlap).tolist()[:top]
     x0, y0, x1, y1 = description.boxes.T.tolist() if len(boxes) else ([], [], [], [])
@@ -49,6 +53,7 @@ def detect(
             box=(x0[index], y0[index], x1[index], y1[index]),
             score=float(scores[index]),
             log_likelihood=float(log_likelihood[index]),
+            log_prior=log_prior,
             objectness=float(description.objectness[index]),
             caption=description.captions[index],
         )

@@ -1,9 +1,4 @@
-"""Likelihood: log p(phrase | region), natural logarithm, END counted, for many regions.
-
-The score of a region for a phrase is its log-likelihood plus OBJECTNESS_WEIGHT times the logarithm
-of its objectness, so that among boxes that fit the phrase alike the one around a whole thing wins.
-It is never above 0.
-"""
+"""Likelihood: log p(phrase | region), natural logarithm, END counted, for many regions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,78 +8,16 @@ import torch
 from torch import Tensor
 
 from dcsearch.device import choose_device
-from dcsearch.errors import UsageError
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import State
-from dcsearch.vocabulary import UnknownWord, Vocabulary, words_of
+from dcsearch.phrase import Phrase
 
-OBJECTNESS_WEIGHT = 2.0
-LONGEST_PHRASE = 50  # words
 _CHUNK = 8192  # regions computed at a time
 _ROWS = 512  # of them in one softmax, so that its logits stay in the processor's cache
+_FREQUENT = 256  # words, which come first in a vocabulary, that bound a softmax's normaliser
+_ROOM = 0.05  # of that bound, for the rounding of bfloat16
 # A photo's regions, best objectness first, are searched in waves: the first sets the bar.
 _WAVES = ((0, 6), (6, 24), (24, 1 << 30))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phrase:
-    """A phrase as the language model reads it."""
-
-    text: str
-    words: tuple[str, ...]  # the known ones, in order
-    tokens: tuple[int, ...]  # of the known words; at least one
-    unknown: tuple[UnknownWord, ...]  # left out, each named once
-
-
-def read_phrase(text: str, vocabulary: Vocabulary, *, suggest: bool = True) -> Phrase:
-    """A person's phrase; words that the vocabulary lacks are left out and named.
-
-    Args:
-        text: as typed.
-        vocabulary: of the model.
-        suggest: look for known words that are spelled alike, which takes a while.
-
-    Raises:
-        UsageError: the phrase is empty, has unprintable characters or more than LONGEST_PHRASE
-            words, or none of its words is known.
-    """
-    if any(not letter.isprintable() and not letter.isspace() for letter in text):
-        raise UsageError(
-            f"the phrase {text!r} holds characters that nobody can type; say it in plain words"
-        )
-    words = words_of(text)
-    if not words:
-        raise UsageError("the phrase is empty; say what to look for, as in: dcsearch query 'a dog'")
-    if len(words) > LONGEST_PHRASE:
-        raise UsageError(
-            f"the phrase has {len(words)} words, more than {LONGEST_PHRASE}; "
-            "say it shorter or as several phrases"
-        )
-    known = tuple(word for word in words if word in vocabulary)
-    unknown = tuple(
-        UnknownWord(word=word, nearest=vocabulary.nearest(word) if suggest else ())
-        for word in dict.fromkeys(words)
-        if word not in vocabulary
-    )
-    if not known:
-        raise UsageError(
-            f"the model knows no word of {text!r}{_suggestion(unknown)}; try other words"
-        )
-    tokens = tuple(vocabulary.encode(" ".join(known)))
-    return Phrase(text=text, words=known, tokens=tokens, unknown=unknown)
-
-
-def known_phrase(text: str, vocabulary: Vocabulary) -> Phrase | None:
-    """The phrase, unknown words without suggestions; None where `read_phrase` refuses it."""
-    try:
-        return read_phrase(text, vocabulary, suggest=False)
-    except UsageError:
-        return None
-
-
-def _suggestion(unknown: Sequence[UnknownWord]) -> str:
-    nearest = [f"{item.word}: {', '.join(item.nearest)}" for item in unknown if item.nearest]
-    return f" (nearest known words: {'; '.join(nearest)})" if nearest else ""
 
 
 @dataclass
@@ -133,6 +66,9 @@ class LikelihoodScorer:
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self._weight = output.weight.detach().T.to(dtype).contiguous()  # (H, V + 1)
         self._bias = output.bias.detach().to(dtype)
+        frequent = torch.arange(-1, min(_FREQUENT, self.language.end))  # END and words
+        self._frequent_weight = self._weight[:, frequent].contiguous()  # (H, F)
+        self._frequent_bias = self._bias[frequent]
         # A hidden state lies in (-1, 1), so no logit exceeds this; below 80 exp cannot overflow.
         bound = float((output.weight.detach().abs().sum(dim=1) + output.bias.detach().abs()).max())
         self._small = bound < 80
@@ -144,6 +80,14 @@ class LikelihoodScorer:
     def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
         """log p(phrase | region) of each region: (N,) float32, each <= 0, of codes (N, E)."""
         return self.log_likelihoods(codes, [phrase])[:, 0]
+
+    def log_prior(self, phrase: Phrase) -> float:
+        """log p(phrase) of regions at large, by the checkpoint's landmarks; 0 where it has none."""
+        landmarks = self.checkpoint.model.language.landmarks
+        if landmarks is None:
+            return 0.0
+        likelihoods = self.log_likelihood(landmarks.cpu().numpy(), phrase).astype(np.float64)
+        return float(np.logaddexp.reduce(likelihoods) - np.log(len(likelihoods)))
 
     def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
         """log p(phrase | region) of every phrase for every region.
@@ -189,6 +133,7 @@ class LikelihoodScorer:
         photos: np.ndarray,
         bias: np.ndarray,
         end: bool = True,
+        least: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best region of every photo for every phrase, by log p(phrase | region) + bias.
 
@@ -201,20 +146,26 @@ class LikelihoodScorer:
             photos: (N,) int, 0 to P - 1 in order; the photo of each region.
             bias: (N,), of each region.
             end: whether END counts.
+            least: (P, M), the scores that matter; -inf looks for the best whatever it is, inf for
+                nothing. By default the former for all.
 
         Returns:
             Scores (P, M) float32 and indices of regions (P, M) int64; of the first among equals.
-            -inf and -1 for a photo without regions.
+            `least` and -1 where no region comes up to it, and for a photo without regions.
         """
         count = int(photos[-1]) + 1 if len(photos) else 0
+        if least is None:
+            least = np.full((count, len(phrases)), -np.inf)
+        # In alphabetical order those that begin alike are neighbours.
+        order = sorted(range(len(phrases)), key=lambda index: phrases[index].tokens)
         search = _Search(
             photos=torch.from_numpy(photos.astype(np.int64)).to(self.device),
             bias=torch.from_numpy(bias.astype(np.float32)).to(self.device),
-            scores=torch.full((count, len(phrases)), -torch.inf, device=self.device),
+            scores=torch.from_numpy(least[:, order].astype(np.float32)).to(self.device),
             regions=torch.full((count, len(phrases)), len(codes), device=self.device),
             end=end,
         )
-        root = _prefixes(phrases)
+        root = _prefixes([phrases[index] for index in order])
         place = np.arange(len(photos)) - np.searchsorted(photos, photos)  # of a region in its photo
         for first, last in _WAVES:
             wave = torch.from_numpy(np.flatnonzero((place >= first) & (place < last)))
@@ -225,7 +176,8 @@ class LikelihoodScorer:
                     nothing = encoded.new_zeros(len(rows))
                     self._search(root, state, nothing, rows.to(self.device), search)
         regions = search.regions.masked_fill(search.regions == len(codes), -1)
-        return search.scores.cpu().numpy(), regions.cpu().numpy()
+        back = np.argsort(order)
+        return search.scores.cpu().numpy()[:, back], regions.cpu().numpy()[:, back]
 
     def _search(
         self, node: _Node, state: State, so_far: Tensor, rows: Tensor, search: "_Search"
@@ -236,38 +188,71 @@ class LikelihoodScorer:
         words = list(node.children)
         if not words and not (node.ends and search.end):
             return
-        alive = search.hopeful(node.passing, so_far, rows)
+        asked = [*words, self.language.end] if node.ends and search.end else words
+        most = self.next_word_bound(state.hidden, asked)
+        alive = search.hopeful(node.passing, so_far + most, rows)
         if not alive.any():
             return
         if not alive.all():
             state, so_far, rows = state.take(alive), so_far[alive], rows[alive]
-        asked = [*words, self.language.end] if node.ends and search.end else words
         following = self.next_word(state.hidden, asked)  # (n, W) or (n, W + 1)
         if node.ends and search.end:
             search.offer(node.ends, so_far + following[:, -1], rows)
-        for column, word in enumerate(words):
-            child = node.children[word]
-            spoken = so_far + following[:, column]
-            alive = search.hopeful(child.passing, spoken, rows)
-            if alive.any():
-                after = self.language.step(
-                    state.take(alive), torch.tensor([word], device=self.device)
-                )
-                self._search(child, after, spoken[alive], rows[alive], search)
+        children = [node.children[word] for word in words]
+        spoken = [so_far + following[:, column] for column in range(len(words))]
+        hopeful = [
+            search.hopeful(child.passing, own, rows)
+            for child, own in zip(children, spoken, strict=True)
+        ]
+        if not any(alive.any() for alive in hopeful):
+            return
+        some = torch.stack(hopeful).any(dim=0)
+        # What the gates take from a state is the same whichever word follows.
+        recalled, cell = self.language.hidden_gates(state.hidden[some]), state.cell[some]
+        for word, child, own, alive in zip(words, children, spoken, hopeful, strict=True):
+            if not alive.any():
+                continue
+            own, left = own[alive], rows[alive]
+            if child.children or search.end:
+                after = self._follow(recalled[alive[some]], cell[alive[some]], word)
+                self._search(child, after, own, left, search)
+            else:
+                search.offer(child.ends, own, left)
+
+    def _follow(self, recalled: Tensor, cell: Tensor, word: int) -> State:
+        """As the language model's `step`, of the states' part in the gates (n, 4H) and cells."""
+        token = torch.tensor([word], device=self.device)
+        gates = recalled + self.language.input_gates(self.language.embedding(token))
+        nothing = cell.new_zeros(1, cell.shape[1])  # adds nothing to the gates, for want of a bias
+        return self.language._advance(gates, State(nothing, cell))
 
     def next_word(self, hidden: Tensor, words: Sequence[int]) -> Tensor:
         """log p of each of some words, or END, to come next: (n, W) of hidden states (n, H)."""
         index = torch.tensor(list(words), device=hidden.device)
         output = self.language.output
         logits = hidden @ output.weight[index].T + output.bias[index]  # (n, W)
-        totals = []
-        for rows in torch.split(hidden, _ROWS):
-            all_logits = torch.addmm(self._bias, rows.to(self._weight.dtype), self._weight).float()
-            if self._small:  # half the time of logsumexp, which looks for the maximum first
-                totals.append(all_logits.exp_().sum(dim=1).log_())
-            else:
-                totals.append(all_logits.logsumexp(dim=1))
+        totals = [
+            self._normaliser(rows, self._weight, self._bias) for rows in torch.split(hidden, _ROWS)
+        ]
         return (logits - torch.cat(totals)[:, None]).clamp(max=0)  # rounding may exceed 0
+
+    def next_word_bound(self, hidden: Tensor, words: Sequence[int]) -> Tensor:
+        """What the log p of none of some words exceeds: (n,) of hidden states (n, H).
+
+        Some terms of the normaliser are less than all of them, and a tenth of the work.
+        """
+        output = self.language.output
+        index = torch.tensor(list(words), device=hidden.device)
+        logits = hidden @ output.weight[index].T + output.bias[index]  # (n, W)
+        some = self._normaliser(hidden, self._frequent_weight, self._frequent_bias)
+        return (logits.amax(dim=1) - some + _ROOM).clamp(max=0)
+
+    def _normaliser(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Logarithm (n,) of the sum of what some words' logits, of weights (H, W), stand for."""
+        logits = torch.addmm(bias, hidden.to(weight.dtype), weight).float()
+        if self._small:  # half the time of logsumexp, which looks for the maximum first
+            return logits.exp_().sum(dim=1).log_()
+        return logits.logsumexp(dim=1)
 
     def _descend(self, node: _Node, state: State, so_far: Tensor, result: Tensor) -> None:
         """Fill the columns of the phrases that pass through a node, depth first."""
@@ -292,28 +277,18 @@ class _Search:
     end: bool
 
     def hopeful(self, phrases: Sequence[int], so_far: Tensor, rows: Tensor) -> Tensor:
-        """Which regions (n,) may still be the best of their photo for one of some phrases."""
-        least = self.scores[:, list(phrases)].amin(dim=1)  # (P,)
+        """Which regions (n,) may still be the best of their photo for one of some neighbours."""
+        least = self.scores[:, phrases[0] : phrases[-1] + 1].amin(dim=1)  # (P,)
         return so_far + self.bias[rows] >= least[self.photos[rows]]
 
     def offer(self, phrases: Sequence[int], spoken: Tensor, rows: Tensor) -> None:
         """Take note of regions' log-likelihoods (n,) for phrases that have come to their end."""
         photos = self.photos[rows]
         values = spoken + self.bias[rows]
-        best = self.scores[:, phrases[0]].scatter_reduce(0, photos, values, "amax")  # (P,)
-        winners = values >= best[photos]
-        kept = torch.where(
-            best > self.scores[:, phrases[0]], len(self.photos), self.regions[:, phrases[0]]
-        )
-        regions = kept.scatter_reduce(0, photos[winners], rows[winners], "amin")
         for phrase in phrases:
+            before = self.scores[:, phrase]  # (P,)
+            best = before.scatter_reduce(0, photos, values, "amax")
+            winners = values >= best[photos]
+            kept = torch.where(best > before, len(self.photos), self.regions[:, phrase])
+            regions = kept.scatter_reduce(0, photos[winners], rows[winners], "amin")
             self.scores[:, phrase], self.regions[:, phrase] = best, regions
-
-
-def region_scores(
-    log_likelihood: np.ndarray, objectness: np.ndarray, *, weight: float = OBJECTNESS_WEIGHT
-) -> np.ndarray:
-    """Scores of regions: log-likelihood (N, ...) and objectness (N,) to (N, ...), each <= 0."""
-    bias = weight * np.log(np.clip(objectness, 1e-6, 1.0))
-    scores: np.ndarray = log_likelihood + bias.reshape(-1, *([1] * (log_likelihood.ndim - 1)))
-    return scores

@@ -7,9 +7,9 @@ import torch
 
 from dcsearch.device import choose_device
 from dcsearch.errors import UsageError
-from dcsearch.likelihood import Phrase
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import pad_tokens
+from dcsearch.phrase import Phrase
 
 _CHUNK = 65536  # regions compared at a time
 

@@ -8,27 +8,20 @@ The index goes to ./photos.db; a second run finds the photos unchanged and answe
 import sys
 from pathlib import Path
 
-from dcsearch.describe import Describer
-from dcsearch.model.checkpoint import load_checkpoint
-from indexer.build import build_index
-from indexer.database import open_database
-from indexer.search import Searcher
+from indexer import Index
 
 
 def main() -> None:
     folder, phrase, *weights = sys.argv[1:]
-    checkpoint = load_checkpoint(Path(weights[0]) if weights else None)
-    database = open_database("photos.db", create=True)
+    model = Path(weights[0]) if weights else None
+    with Index.open("photos.db", create=True, model=model) as index:
+        report = index.add([folder])
+        print(f"{report.indexed} photos indexed, {report.unchanged} unchanged")
 
-    report = build_index([Path(folder)], database=database, describer=Describer(checkpoint))
-    print(f"{report.indexed} photos indexed, {report.unchanged} unchanged")
-
-    answer = Searcher(database, checkpoint).search([phrase], top=3)
-    for result in answer.results:
-        region = result.regions[0]
-        corners = ", ".join(f"{edge:.0f}" for edge in region.box)
-        print(f"{result.rank}. {result.path.name} at ({corners}): {region.caption}")
-    database.close()
+        for result in index.query(phrase, top=3).results:
+            region = result.regions[0]
+            corners = ", ".join(f"{edge:.0f}" for edge in region.box)
+            print(f"{result.rank}. {result.path.name} at ({corners}): {region.caption}")
 
 
 if __name__ == "__main__":

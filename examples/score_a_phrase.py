@@ -12,8 +12,9 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from dcsearch.describe import Describer
-from dcsearch.likelihood import LikelihoodScorer, read_phrase
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import load_checkpoint
+from dcsearch.phrase import read_phrase
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from dcsearch.explanation import Explanation
 from dcsearch.vocabulary import UnknownWord
 
 
@@ -14,18 +15,24 @@ class AlignedRegion:
     Attributes:
         phrase: one of the query's phrases.
         box: x0, y0, x1, y1 in pixels of the upright original.
-        score: the region's score for the phrase; higher is better, at most 0.
-        log_likelihood: log p(phrase | region), natural logarithm.
+        score: how well the region answers; higher is better. For a query it is the evidence,
+            log_likelihood - log_prior, and what the objectness adds.
+        log_likelihood: log p(phrase | region), natural logarithm; None where nobody asked the
+            language model.
+        log_prior: log p(phrase) of regions at large; None likewise, and in old answers.
         objectness: in (0, 1).
         caption: what the model itself says of the region.
+        explanation: what each word adds to the score, where that was asked for.
     """
 
     phrase: str
     box: tuple[float, float, float, float]
     score: float
-    log_likelihood: float
+    log_likelihood: float | None
+    log_prior: float | None = None
     objectness: float
     caption: str
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +42,7 @@ class PhotoResult:
     Attributes:
         rank: 1 for the best photo.
         path: absolute; where the photo was when the query was answered.
-        score: the mean, over the phrases, of the best region's score.
+        score: the weighted mean, over the phrases, of the aligned regions' scores.
         width, height: pixels of the upright original.
         regions: for every phrase, in the query's order, its best regions, best first.
     """

@@ -12,12 +12,13 @@ the next run finds the rest to do by looking at the folders again. Nothing else 
 """
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -28,8 +29,16 @@ from indexer import store
 from indexer.ahead import ahead
 from indexer.database import Database
 from indexer.lock import writer_lock
-from indexer.photos import content_hash, open_photo, quiet_pillow
-from indexer.plan import IndexPlan, Task, Work, find_work, plan_index
+from indexer.photos import PhotoOrigin, content_hash, open_photo, quiet_pillow, read_origin
+from indexer.plan import (
+    IndexPlan,
+    KnownPhoto,
+    Task,
+    Work,
+    find_work,
+    plan_index,
+    without_camera,
+)
 from indexer.scan import FailedPhoto, is_gone
 
 __all__ = [
@@ -44,6 +53,7 @@ __all__ = [
 
 _COPIES_AT_ONCE = 64  # in one transaction
 _SMALL_CHANGES = 256  # failures and copies that wait for a transaction at most
+_HEADERS_AT_ONCE = 512  # in one transaction
 _BETWEEN_EVENTS = 0.1  # seconds
 
 Prepared = TypeVar("Prepared")
@@ -84,7 +94,8 @@ class IndexProgress:
     """How far indexing is.
 
     Attributes:
-        stage: "scanning" folders, "comparing" contents with the index, or "describing" photos.
+        stage: "scanning" folders; "comparing" files with the index: their contents, and the headers
+            of photos whose camera an older version did not record; or "describing" photos.
         found: photos found so far, or in all.
         already_done: photos that need no describing.
         total: photos, or files to compare, of this stage; 0 while scanning.
@@ -134,6 +145,11 @@ class IndexReport:
     regions: int
     seconds: float
     interrupted: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether a question may be answered otherwise than before."""
+        return bool(self.indexed or self.duplicates or self.returned or self.missing or self.pruned)
 
 
 def build_index(
@@ -185,6 +201,7 @@ def build_index(
         try:
             run.find(paths, force=force, retry_errors=retry_errors, prune=prune)
             run.apply()
+            run.read_origins()
             run.describe()
             if prune:
                 run.prune()
@@ -201,7 +218,7 @@ class _Loaded(Generic[Prepared]):
     content_hash: str
     width: int = 0
     height: int = 0
-    taken_at: datetime | None = None
+    origin: PhotoOrigin = field(default_factory=PhotoOrigin)
     prepared: Prepared | None = None
 
 
@@ -298,6 +315,26 @@ class _Run(Generic[Prepared]):
                     store.copy_described(connection, task, source)
             self._copied += len(copies)
 
+    def read_origins(self) -> None:
+        """Reads when and with what photos were taken that were described before that was kept.
+
+        Photos that changed, or cannot be read just now, are left for a later run.
+        """
+        with self._database.reading() as connection:
+            photos = without_camera(connection)
+        with (
+            ThreadPoolExecutor(self._workers, thread_name_prefix="read-header") as executor,
+            contextlib.closing(ahead(executor, _origin, photos, limit=64)) as origins,
+        ):
+            done = 0
+            while batch := list(islice(origins, _HEADERS_AT_ONCE)):
+                read = {photo_id: origin for photo_id, origin in batch if origin is not None}
+                if read:
+                    with self._database.writing() as connection:
+                        store.write_origins(connection, read)
+                done += len(batch)
+                self._tell("comparing", done=done, total=len(photos))
+
     def describe(self) -> None:
         """Describes and stores the photos that need it."""
         work = self._planned()
@@ -371,7 +408,7 @@ class _Run(Generic[Prepared]):
             content_hash=digest,
             width=opened.width,
             height=opened.height,
-            taken_at=opened.taken_at,
+            origin=opened.origin,
             prepared=prepared,
         )
 
@@ -403,7 +440,7 @@ class _Run(Generic[Prepared]):
                         content_hash=photo.content_hash,
                         width=photo.width,
                         height=photo.height,
-                        taken_at=photo.taken_at,
+                        origin=photo.origin,
                         seen=seen,
                     )
                 )
@@ -449,10 +486,11 @@ class _Run(Generic[Prepared]):
             return
         self._told = now
         already_done = 0
-        if self._work is not None:
-            found = self._work.found
-            done, total = self._done, len(self._work.describe)
-            already_done = found - total - len(self._work.still_failed)
+        if stage == "describing":
+            work = self._planned()
+            found = work.found
+            done, total = self._done, len(work.describe)
+            already_done = found - total - len(work.still_failed)
         self._on_progress(
             IndexProgress(
                 stage=stage,
@@ -464,3 +502,14 @@ class _Run(Generic[Prepared]):
                 seconds=now - self._began,
             )
         )
+
+
+def _origin(photo: KnownPhoto) -> tuple[int, PhotoOrigin | None]:
+    """A photo's id and origin, None unless the file is the one that was described."""
+    try:
+        status = os.stat(photo.path)
+        if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns):
+            return photo.id, read_origin(photo.path)
+    except (OSError, PhotoError):
+        pass
+    return photo.id, None

@@ -1,19 +1,16 @@
 """The stored codes, read in chunks for scoring, and the regions behind the best of them."""
 
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Text, select, type_coerce
+from sqlalchemy import Connection, select
 
 from dcsearch.errors import IndexUnusable
 from indexer.database import Database
-from indexer.path_glob import path_matcher
-from indexer.path_text import text_path
 from indexer.schema import DONE, Photo, RegionCodes
 
 CODE_TYPE = np.dtype("<f2")
@@ -27,13 +24,17 @@ class CodeChunk:
     Attributes:
         photo_ids: (P,) int64, ascending.
         counts: (P,) int64, regions of each photo; 0 for a photo in which nothing was seen.
+        sizes: (P, 2) int64, width and height of each upright original, pixels.
         codes: (N, D) float16, N the sum of `counts`; a photo's regions in order of rank.
+        boxes: (N, 4) float32, x0, y0, x1, y1 in those pixels, of the same regions.
         objectness: (N,) float32, of the same regions.
     """
 
     photo_ids: np.ndarray[Any, Any]
     counts: np.ndarray[Any, Any]
+    sizes: np.ndarray[Any, Any]
     codes: np.ndarray[Any, Any]
+    boxes: np.ndarray[Any, Any]
     objectness: np.ndarray[Any, Any]
 
 
@@ -58,24 +59,47 @@ class PhotoRegions:
     codes: np.ndarray[Any, Any]
 
 
+class StoredCodes(NamedTuple):
+    """The codes of a photo's regions in order of rank, and which writing of them it is."""
+
+    stamp: int
+    codes: np.ndarray[Any, Any]  # (N, D) float16
+
+
 def read_codes(
-    database: Database, *, chunk: int = 64, path_glob: str | None = None
+    database: Database, *, chunk: int = 64, photo_ids: np.ndarray[Any, Any] | None = None
 ) -> Iterator[CodeChunk]:
     """The codes of all photos that are done, in order of photo id, `chunk` photos at a time.
 
     All chunks show one state of the index, whatever is indexed meanwhile, and only one chunk is in
-    memory. An index without photos, or a glob that no photo matches, gives no chunk.
+    memory. An index without photos gives no chunk.
 
     Args:
-        path_glob: only photos whose path matches, see `path_matcher`.
+        photo_ids: of these photos only; those that are not done are passed over.
 
     Raises:
         IndexUnusable: the index cannot be read, or its codes are damaged.
     """
     with database.reading() as connection:
-        ids = _done(connection, path_glob)
-        for start in range(0, len(ids), chunk):
-            yield _chunk(connection, ids[start : start + chunk].tolist(), database.location)
+        yield from code_chunks(
+            connection, chunk=chunk, photo_ids=photo_ids, location=database.location
+        )
+
+
+def code_chunks(
+    connection: Connection,
+    *,
+    location: str,
+    chunk: int = 64,
+    photo_ids: np.ndarray[Any, Any] | None = None,
+) -> Iterator[CodeChunk]:
+    """As `read_codes`, in a transaction of the caller's; `location` names the index in errors."""
+    done = select(Photo.id).where(Photo.state == DONE).order_by(Photo.id)
+    ids = np.fromiter(connection.execute(done).scalars(), dtype=np.int64)
+    if photo_ids is not None:
+        ids = ids[np.isin(ids, photo_ids)]
+    for start in range(0, len(ids), chunk):
+        yield _chunk(connection, ids[start : start + chunk].tolist(), location)
 
 
 def regions_of(database: Database, photo_ids: Iterable[int]) -> dict[int, PhotoRegions]:
@@ -85,48 +109,63 @@ def regions_of(database: Database, photo_ids: Iterable[int]) -> dict[int, PhotoR
         IndexUnusable: the index cannot be read.
     """
     wanted = sorted({int(photo_id) for photo_id in photo_ids})
-    found: dict[int, PhotoRegions] = {}
     with database.reading() as connection:
-        for start in range(0, len(wanted), _AT_ONCE):
-            found.update(_photo_regions(connection, wanted[start : start + _AT_ONCE]))
+        return photo_regions(connection, wanted)
+
+
+def photo_regions(connection: Connection, photo_ids: Iterable[int]) -> dict[int, PhotoRegions]:
+    """As `regions_of`, in a transaction of the caller's."""
+    wanted = [int(photo_id) for photo_id in photo_ids]
+    found: dict[int, PhotoRegions] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        found.update(_photo_regions(connection, wanted[start : start + _AT_ONCE]))
     return found
 
 
-def _done(connection: Connection, path_glob: str | None) -> "array[int]":
-    if path_glob is None:
-        rows = connection.execute(select(Photo.id).where(Photo.state == DONE).order_by(Photo.id))
-        return array("q", rows.scalars())
-    matches = path_matcher(path_glob)
-    paths = connection.execute(
-        select(Photo.id, type_coerce(Photo.path, Text))
-        .where(Photo.state == DONE)
-        .order_by(Photo.id)
-    )
-    return array("q", (photo_id for photo_id, path in paths if matches(text_path(path))))
+def codes_of(connection: Connection, photo_ids: Sequence[int]) -> dict[int, StoredCodes]:
+    """Codes of photos by id; ids that are not in the index, or not done, are left out."""
+    found = {}
+    for start in range(0, len(photo_ids), _AT_ONCE):
+        ids = photo_ids[start : start + _AT_ONCE]
+        rows = connection.exec_driver_sql(
+            "SELECT photo.id, stamp, dimension, codes FROM photo JOIN region_codes "
+            f"ON photo_id = photo.id WHERE state = 'done' AND photo.id IN ({_marks(ids)})",
+            tuple(ids),
+        )
+        for photo_id, stamp, dimension, codes in rows:
+            values = np.frombuffer(codes, dtype=CODE_TYPE).reshape(-1, dimension)
+            found[photo_id] = StoredCodes(stamp=stamp, codes=values)
+    return found
+
+
+def _marks(ids: Sequence[int]) -> str:
+    return ",".join("?" * len(ids))
 
 
 def _chunk(connection: Connection, ids: Sequence[int], location: str) -> CodeChunk:
     # The driver's own cursor: all rows of the index pass here for every question.
     cursor = connection.connection.cursor()
-    marks = ",".join("?" * len(ids))
+    marks = _marks(ids)
     rows = cursor.execute(
-        "SELECT photo_id, count, dimension, codes FROM region_codes "
-        f"WHERE photo_id IN ({marks}) ORDER BY photo_id",
+        "SELECT photo_id, count, dimension, width, height, codes FROM region_codes "
+        f"JOIN photo ON photo.id = photo_id WHERE photo_id IN ({marks}) ORDER BY photo_id",
         ids,
     ).fetchall()
     cursor.execute(
-        f"SELECT objectness FROM region WHERE photo_id IN ({marks}) ORDER BY photo_id, rank", ids
+        "SELECT x0, y0, x1, y1, objectness FROM region "
+        f"WHERE photo_id IN ({marks}) ORDER BY photo_id, rank",
+        ids,
     )
-    objectness = np.fromiter(chain.from_iterable(cursor.fetchall()), dtype=np.float32)
-    counts = np.array([count for _, count, _, _ in rows], dtype=np.int64)
-    dimensions = {dimension for _, _, dimension, _ in rows}
+    regions = np.fromiter(chain.from_iterable(cursor.fetchall()), np.float32).reshape(-1, 5)
+    counts = np.array([count for _, count, *_ in rows], dtype=np.int64)
+    dimensions = {dimension for _, _, dimension, *_ in rows}
     # A bytearray, because torch warns of arrays that cannot be written.
     values = np.frombuffer(bytearray().join(codes for *_, codes in rows), dtype=CODE_TYPE)
     whole = (
         [photo_id for photo_id, *_ in rows] == list(ids)
         and len(dimensions) == 1
-        and all(len(codes) == count * size * 2 for _, count, size, codes in rows)
-        and len(objectness) == counts.sum()
+        and all(len(codes) == count * size * 2 for _, count, size, *_, codes in rows)
+        and len(regions) == counts.sum()
     )
     if not whole:
         raise IndexUnusable(
@@ -136,15 +175,19 @@ def _chunk(connection: Connection, ids: Sequence[int], location: str) -> CodeChu
     return CodeChunk(
         photo_ids=np.array(ids, dtype=np.int64),
         counts=counts,
+        sizes=np.array([size for *_, width, height, _ in rows for size in (width, height)])
+        .astype(np.int64)
+        .reshape(-1, 2),
         codes=values.reshape(-1, dimensions.pop()),
-        objectness=objectness,
+        boxes=regions[:, :4],
+        objectness=regions[:, 4],
     )
 
 
 def _photo_regions(
     connection: Connection, ids: Sequence[int]
 ) -> Iterator[tuple[int, PhotoRegions]]:
-    marks = ",".join("?" * len(ids))
+    marks = _marks(ids)
     regions = {
         photo_id: list(rows)
         for photo_id, rows in groupby(

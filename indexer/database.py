@@ -12,6 +12,7 @@ an IndexUnusable whose sentence names the cure.
 import contextlib
 import os
 import sqlite3
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,8 @@ class Database:
         self.read_only = read_only
         self.engine = _engine(path, read_only=read_only)
         self._writing_engine = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        # An index in memory is one connection, which serves one thread at a time.
+        self._turn = threading.RLock() if path is None else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -55,7 +58,7 @@ class Database:
         Raises:
             IndexUnusable: the file cannot be read.
         """
-        with self._sentences(), self.engine.connect() as connection:
+        with self._turn, self._sentences(), self.engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -65,7 +68,7 @@ class Database:
         Raises:
             IndexUnusable: the file cannot be written: read-only, full disk, locked too long.
         """
-        with self._sentences(), self._writing_engine.begin() as connection:
+        with self._turn, self._sentences(), self._writing_engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -76,7 +79,7 @@ class Database:
             IndexUnusable: the file cannot be read, or written.
         """
         engine = self._writing_engine if write else self.engine
-        with self._sentences(), Session(engine, expire_on_commit=False) as session:
+        with self._turn, self._sentences(), Session(engine, expire_on_commit=False) as session:
             yield session
             if write:
                 session.commit()

@@ -181,6 +181,7 @@ def _record_results(connection: Connection, query_id: int, answer: Answer) -> No
             **dict(zip(("x0", "y0", "x1", "y1"), map(float, region.box), strict=True)),
             "score": region.score,
             "log_likelihood": region.log_likelihood,
+            "log_prior": region.log_prior,
             "objectness": region.objectness,
             "caption": region.caption,
         }
@@ -197,6 +198,7 @@ def _region(row: ResultRegion, phrases: list[str]) -> AlignedRegion:
         box=(row.x0, row.y0, row.x1, row.y1),
         score=row.score,
         log_likelihood=row.log_likelihood,
+        log_prior=row.log_prior,
         objectness=row.objectness,
         caption=row.caption,
     )

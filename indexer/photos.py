@@ -48,20 +48,33 @@ DraftSize = Callable[[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhotoOrigin:
+    """What a photo's EXIF data say of how it was taken.
+
+    Attributes:
+        taken_at: in the camera's own local time; None where that is not said.
+        camera: make and model, such as "Apple iPhone 12" or "NIKON D90"; empty where that is not
+            said.
+    """
+
+    taken_at: datetime | None = None
+    camera: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenedPhoto:
     """A photo decoded, upright and in RGB.
 
     Attributes:
         image: mode RGB; smaller than the photo where a JPEG was decoded at reduced size.
         width, height: pixels of the upright original.
-        taken_at: when the camera says it was taken, in the camera's own local time; None where it
-            does not say.
+        origin: when and with what it was taken.
     """
 
     image: Image.Image
     width: int
     height: int
-    taken_at: datetime | None
+    origin: PhotoOrigin
 
 
 def find_photos(paths: Iterable[Path]) -> Iterator[Path]:
@@ -109,11 +122,28 @@ def open_photo(
     Raises:
         PhotoError: the file cannot be read, is damaged, truncated, too large, or no photo.
     """
+    with _reading(path) as file:
+        return _open(file, max_megapixels, draft)
+
+
+def read_origin(path: str | Path) -> PhotoOrigin:
+    """When and with what a photo was taken, from its header: no pixel is decoded.
+
+    Raises:
+        PhotoError: the file cannot be read, is damaged, or no photo.
+    """
+    with _reading(path) as file:
+        return _origin(_exif(_identify(file)))
+
+
+@contextlib.contextmanager
+def _reading(path: str | Path) -> Iterator[IO[bytes]]:
+    """The open file; whatever goes wrong with it in the block becomes a PhotoError."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise PhotoError("it is not a regular file")
         with open(path, "rb") as file:
-            return _open(file, max_megapixels, draft)
+            yield file
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
@@ -167,7 +197,7 @@ def _open(file: IO[bytes], max_megapixels: float, draft: DraftSize | None) -> Op
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     width, height = size[::-1] if orientation >= 5 else size
-    return OpenedPhoto(image=upright, width=width, height=height, taken_at=_taken_at(exif))
+    return OpenedPhoto(image=upright, width=width, height=height, origin=_origin(exif))
 
 
 def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
@@ -224,7 +254,8 @@ def _reduce(image: JpegImagePlugin.JpegImageFile, draft: DraftSize) -> None:
 def _exif(image: Image.Image) -> Image.Exif:
     """The photo's EXIF data; none at all where they are damaged, for the picture may be whole."""
     try:
-        return image.getexif()
+        # Not `image.getexif()`, by which a PNG decodes all of its pixels to look behind them too.
+        return Image.Image.getexif(image)
     except Exception:
         return Image.Exif()
 
@@ -234,16 +265,37 @@ def _orientation(exif: Image.Exif) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _origin(exif: Image.Exif) -> PhotoOrigin:
+    make, model = _text(exif, ExifTags.Base.Make), _text(exif, ExifTags.Base.Model)
+    # Many models repeat the make: "NIKON CORPORATION" makes the "NIKON D90".
+    repeated = model.casefold().startswith(tuple(make.casefold().split()))
+    camera = model if repeated else f"{make} {model}".strip()
+    return PhotoOrigin(taken_at=_taken_at(exif), camera=camera)
+
+
 def _taken_at(exif: Image.Exif) -> datetime | None:
+    """When the shutter opened; else when it was digitized, as scans say; else when it was saved."""
     try:
         details = exif.get_ifd(ExifTags.IFD.Exif)
     except Exception:
-        return None
-    for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized):
-        value = details.get(tag)
+        details = {}
+    for text in (
+        str(details.get(ExifTags.Base.DateTimeOriginal)),
+        str(details.get(ExifTags.Base.DateTimeDigitized)),
+        _text(exif, ExifTags.Base.DateTime),
+    ):
         with contextlib.suppress(ValueError):
-            return datetime.strptime(str(value).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+            return datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")
     return None
+
+
+def _text(exif: Image.Exif, tag: int) -> str:
+    """A tag's text up to a NUL, without needless space; empty where there is none."""
+    try:
+        value = exif.get(tag)
+    except Exception:  # Pillow decodes a tag when it is asked for, and this one is damaged
+        return ""
+    return " ".join(value.split("\0")[0].split()) if isinstance(value, str) else ""
 
 
 def _unreadable(error: OSError) -> str:

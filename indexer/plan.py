@@ -226,6 +226,11 @@ def find_work(
     return work
 
 
+def without_camera(connection: Connection) -> list[KnownPhoto]:
+    """The described photos, of all folders, of which no version has read the camera yet."""
+    return list(_rows(connection, and_(Photo.state == DONE, Photo.camera.is_(None))))
+
+
 class _Planner:
     """Fills in a Work, step by step."""
 

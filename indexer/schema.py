@@ -1,7 +1,8 @@
 """The tables of an index: photos, what the model saw in them, and the questions asked.
 
 A change here needs a new file in `migrations/versions`; a test compares the two. Boxes are float
-(x0, y0, x1, y1), pixels of the upright original.
+(x0, y0, x1, y1), pixels of the upright original. One table is not below: `caption_text` (FTS5),
+the words of all captions, which triggers on `region` keep true; see `indexer.caption_search`.
 
 States of a photo:
 
@@ -40,7 +41,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from indexer.path_text import path_text, text_path
 
 # The newest file in migrations/versions.
-REVISION = "0001"
+REVISION = "0003"
 # Written into the file's header (PRAGMA application_id), "DCSi": tells our files from others'.
 APPLICATION_ID = 0x44435369
 
@@ -118,7 +119,9 @@ class Photo(Base):
     """A photo: one row for one path, which moves with the photo's content.
 
     `size` (bytes) and `mtime_ns` are those of the file when it was last looked into; `width` and
-    `height` are upright pixels; `taken_at` is the camera's local time.
+    `height` are upright pixels; `taken_at` is the camera's local time; `camera` is its make and
+    model, "" where the photo names none, None until that is read; `stamp` is another number
+    whenever the photo's codes were written anew.
     """
 
     __tablename__ = "photo"
@@ -135,10 +138,21 @@ class Photo(Base):
     width: Mapped[int | None] = mapped_column(Integer)
     height: Mapped[int | None] = mapped_column(Integer)
     taken_at: Mapped[datetime | None] = mapped_column(DateTime)
+    camera: Mapped[str | None] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(7))
     error: Mapped[str | None] = mapped_column(Text)
     model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"))
     indexed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stamp: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Edition(Base):
+    """One row, whose stamp is another number after any change of a photo's codes or state."""
+
+    __tablename__ = "edition"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    stamp: Mapped[int] = mapped_column(BigInteger)
 
 
 class Region(Base):
@@ -234,5 +248,6 @@ class ResultRegion(Base):
     y1: Mapped[float] = mapped_column(Float)
     score: Mapped[float] = mapped_column(Float)
     log_likelihood: Mapped[float] = mapped_column(Float)
+    log_prior: Mapped[float | None] = mapped_column(Float)
     objectness: Mapped[float] = mapped_column(Float)
     caption: Mapped[str] = mapped_column(Text)

@@ -8,7 +8,7 @@ time and nothing else.
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from sqlalchemy import (
     URL,
     Column,
-    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -24,7 +23,6 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
-    func,
     insert,
     select,
 )
@@ -34,6 +32,7 @@ from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.describe import Description
 from dcsearch.errors import IndexUnusable
 
+_FORM = 2  # of the files, raised when they come to hold something else
 _METADATA = MetaData()
 _SEEN = Table(
     "seen",
@@ -41,7 +40,7 @@ _SEEN = Table(
     Column("position", Integer, primary_key=True),  # of the photo in the dataset
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("seconds", Float, nullable=False),  # that describing it took
+    Column("seconds", Text, nullable=False),  # JSON, that describing it took, by stage
     Column("boxes", LargeBinary, nullable=False),  # (N, 4) float32
     Column("objectness", LargeBinary, nullable=False),  # (N,) float32
     Column("code_size", Integer, nullable=False),  # E
@@ -62,7 +61,7 @@ def fingerprint(photos: Sequence[AnnotatedPhoto], **made_with: str | int | float
 
     A photo counts with its path, frame and annotated boxes, and its file's size and time.
     """
-    digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([_FORM, made_with], sort_keys=True).encode())
     for photo in photos:
         try:
             stat = photo.path.stat()
@@ -94,7 +93,9 @@ class Scratch:
     def describe(
         self,
         photos: Sequence[AnnotatedPhoto],
-        see: Callable[[Sequence[AnnotatedPhoto]], Iterator[tuple[Description, float]]],
+        see: Callable[
+            [Sequence[AnnotatedPhoto]], Iterator[tuple[Description, Mapping[str, float]]]
+        ],
         *,
         on_progress: Callable[[int, int], None] | None = None,
         batch: int = 64,
@@ -103,7 +104,7 @@ class Scratch:
 
         Args:
             photos: the same ones each time.
-            see: describes photos, each with the seconds that it took.
+            see: describes photos, each with the seconds that it took, by stage.
             on_progress: told (done, of).
             batch: photos to a transaction: as many are lost when the work is interrupted.
 
@@ -130,10 +131,14 @@ class Scratch:
             found = connection.execute(select(_SEEN).order_by(_SEEN.c.position)).all()
         return [_description(row) for row in found]
 
-    def seconds(self) -> float:
-        """Mean time to describe a photo when it was described; 0 without photos."""
-        with self._engine.connect() as connection:
-            return float(connection.execute(select(func.avg(_SEEN.c.seconds))).scalar() or 0.0)
+    def seconds(self) -> dict[str, float]:
+        """Mean time to describe a photo, by stage, when it was described; empty without photos."""
+        with self._sentence(DBAPIError), self._engine.connect() as connection:
+            photos = list(map(json.loads, connection.execute(select(_SEEN.c.seconds)).scalars()))
+        stages = dict.fromkeys(stage for photo in photos for stage in photo)
+        return {
+            stage: sum(photo.get(stage, 0.0) for photo in photos) / len(photos) for stage in stages
+        }
 
     def close(self) -> None:
         """Close the file."""
@@ -151,12 +156,12 @@ class Scratch:
             ) from None
 
 
-def _row(index: int, description: Description, seconds: float) -> dict[str, object]:
+def _row(index: int, description: Description, seconds: Mapping[str, float]) -> dict[str, object]:
     return {
         "position": index,
         "width": description.width,
         "height": description.height,
-        "seconds": seconds,
+        "seconds": json.dumps(dict(seconds)),
         "boxes": np.ascontiguousarray(description.boxes, dtype=np.float32).tobytes(),
         "objectness": np.ascontiguousarray(description.objectness, dtype=np.float32).tobytes(),
         "code_size": description.codes.shape[1],

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, literal, se
 from sqlalchemy.dialects import sqlite
 
 from indexer.codes import CODE_TYPE
+from indexer.photos import PhotoOrigin
 from indexer.plan import Move, Task
 from indexer.schema import DONE, ERROR, MISSING, NEW, Model, Photo, Region, RegionCodes
 
@@ -54,7 +55,7 @@ class Described:
     content_hash: str
     width: int
     height: int
-    taken_at: datetime | None
+    origin: PhotoOrigin
     seen: Seen
 
 
@@ -152,7 +153,8 @@ def write_described(connection: Connection, model_id: int, photos: Iterable[Desc
             content_hash=photo.content_hash,
             width=photo.width,
             height=photo.height,
-            taken_at=photo.taken_at,
+            taken_at=photo.origin.taken_at,
+            camera=photo.origin.camera,
             state=DONE,
             error=None,
             model_id=model_id,
@@ -176,6 +178,7 @@ def copy_described(connection: Connection, task: Task, source: int | str) -> Non
             Photo.width,
             Photo.height,
             Photo.taken_at,
+            Photo.camera,
             Photo.model_id,
         ).where(is_source)
     ).one()
@@ -186,6 +189,7 @@ def copy_described(connection: Connection, task: Task, source: int | str) -> Non
         width=twin.width,
         height=twin.height,
         taken_at=twin.taken_at,
+        camera=twin.camera,
         state=DONE,
         error=None,
         model_id=twin.model_id,
@@ -211,11 +215,25 @@ def write_failed(connection: Connection, photos: Iterable[Failed]) -> None:
             width=None,
             height=None,
             taken_at=None,
+            camera=None,
             state=ERROR,
             error=photo.reason,
             model_id=None,
             indexed_at=None,
         )
+
+
+def write_origins(connection: Connection, origins: Mapping[int, PhotoOrigin]) -> None:
+    """Stores when and with what photos, by id, were taken."""
+    connection.execute(
+        update(_PHOTO)
+        .where(_PHOTO.c.id == bindparam("photo_id"))
+        .values(taken_at=bindparam("when"), camera=bindparam("with")),
+        [
+            {"photo_id": photo_id, "when": origin.taken_at, "with": origin.camera}
+            for photo_id, origin in origins.items()
+        ],
+    )
 
 
 def mark_vanished(connection: Connection, paths: Iterable[str | os.PathLike[str]]) -> int:
@@ -247,7 +265,11 @@ def delete_orphans(connection: Connection) -> None:
 
 def _put(connection: Connection, task: Task, **values: Any) -> int:
     """The id of the photo's row, which holds these values now and no regions."""
-    values |= {"size": task.size, "mtime_ns": task.mtime_ns}
+    values |= {
+        "size": task.size,
+        "mtime_ns": task.mtime_ns,
+        "stamp": int.from_bytes(os.urandom(8), signed=True),
+    }
     photo_id = connection.execute(
         sqlite.insert(Photo)
         .values(path=Path(task.path), **values)

@@ -10,10 +10,12 @@ from conftest import WORDS
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
-from dcsearch.likelihood import LikelihoodScorer, Phrase
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint, load_checkpoint
+from dcsearch.phrase import Phrase
 
 NEXT_WORD = "dcsearch.likelihood.LikelihoodScorer.next_word"
+BOUND = "dcsearch.likelihood.LikelihoodScorer.next_word_bound"
 COUNTS = [3, 0, 1, 200, 0, 7, 24, 25, 6, 90]  # regions of photos: none, within a wave, and more
 
 
@@ -86,6 +88,7 @@ def in_quarters(monkeypatch: pytest.MonkeyPatch) -> None:
         return (exact(scorer, hidden, words) * 4).round() / 4
 
     monkeypatch.setattr(NEXT_WORD, rounded)
+    monkeypatch.setattr(BOUND, lambda scorer, hidden, words: torch.zeros(len(hidden)))
 
 
 @pytest.mark.parametrize("end", [True, False])
@@ -241,6 +244,36 @@ def test_what_cannot_win_any_more_is_read_no_further(
     read.clear()
     scorer.best_regions(codes, asked, photos=np.arange(200), bias=bias)
     assert read == [200] * 4  # nothing competes with a photo's only region
+
+
+def test_what_stays_below_the_least_that_matters_is_not_found(scorer: LikelihoodScorer) -> None:
+    chance = np.random.default_rng(6)
+    photos, codes = photo_of_each([30, 2, 70, 5]), draw_codes(chance, 107)
+    asked, bias = draw_phrases(chance, 8), chance.normal(size=107)
+    scores, regions = scorer.best_regions(codes, asked, photos=photos, bias=bias)
+    least = scores + np.where(chance.random(scores.shape) < 0.5, 0.01, -0.01)
+    least[1], least[3] = np.inf, -np.inf
+    found, where = scorer.best_regions(codes, asked, photos=photos, bias=bias, least=least)
+    assert_array_equal(where, np.where(scores >= least, regions, -1))
+    assert_allclose(found, np.maximum(scores, least), rtol=1e-5)
+    assert (where[0] >= 0).any()
+    assert (where[0] < 0).any()
+
+
+def test_no_word_is_likelier_than_its_bound(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcsearch.likelihood._FREQUENT", 4)  # of 17 words
+    chance = torch.Generator().manual_seed(0)
+    hidden = torch.rand(200, 12, generator=chance) * 2 - 1
+    for bfloat16 in (False, True):
+        scorer = LikelihoodScorer(checkpoint, device="cpu", bfloat16=bfloat16)
+        for words in ([1], [9, 3], [scorer.language.end]):
+            largest = scorer.next_word(hidden, words).amax(dim=1)
+            bound = scorer.next_word_bound(hidden, words)
+            assert (bound >= largest).all()
+            assert (bound <= 0).all()
+            assert (bound < 0).float().mean() > 0.5  # it tells something
 
 
 def test_bfloat16_finds_nearly_the_best(checkpoint: Checkpoint, scorer: LikelihoodScorer) -> None:

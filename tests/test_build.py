@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from indexer_fixtures import (
     states,
 )
 from PIL import Image
-from sqlalchemy import event, func, insert, select, text
+from sqlalchemy import event, func, insert, select, text, update
 
 from dcsearch.errors import IndexUnusable, UsageError
 from indexer.build import IndexProgress, plan_index
@@ -209,6 +210,79 @@ def test_unchanged_photos_are_not_opened(photos: Path, database: Database) -> No
     assert content(database) == before
 
 
+EXIF = Image.Exif()
+EXIF[0x010F], EXIF[0x0110], EXIF[0x0132] = "Canon", "Canon EOS 5D", "2019:07:14 18:30:05"
+ORIGIN = ("Canon EOS 5D", datetime(2019, 7, 14, 18, 30, 5))
+
+
+def origins(database: Database) -> dict[str, tuple[str | None, datetime | None]]:
+    """Camera and time of every photo by its file's name."""
+    with database.reading() as connection:
+        rows = connection.execute(select(Photo.path, Photo.camera, Photo.taken_at))
+        return {path.name: (camera, taken_at) for path, camera, taken_at in rows}
+
+
+def forget_origins(database: Database) -> None:
+    """Leaves the index as a version made it that knew no cameras."""
+    with database.writing() as connection:
+        connection.execute(update(Photo).values(camera=None, taken_at=None))
+
+
+def test_when_and_with_what_a_photo_was_taken_is_kept_and_copied(
+    tmp_path: Path, database: Database
+) -> None:
+    folder = tmp_path / "photos"
+    first = draw(folder / "a.jpg", exif=EXIF)
+    draw(folder / "b.png", 1)
+    (folder / "c.jpg").write_bytes(first.read_bytes())
+    index(database, folder)
+    (folder / "d.jpg").write_bytes(first.read_bytes())
+    assert outcome(index(database, folder))["duplicates"] == 1
+    assert origins(database) == {
+        "a.jpg": ORIGIN, "b.png": ("", None), "c.jpg": ORIGIN, "d.jpg": ORIGIN
+    }  # fmt: skip
+    break_photo(folder / "a.jpg")
+    index(database, folder)
+    assert origins(database)["a.jpg"] == (None, None)
+
+
+def test_cameras_that_an_older_version_did_not_read_are_read_without_describing(
+    tmp_path: Path, database: Database
+) -> None:
+    folder = tmp_path / "photos"
+    for number, name in enumerate(["a.jpg", "changed.jpg", "gone.jpg"]):
+        draw(folder / name, number, exif=EXIF)
+    draw(folder / "b.png", 3)
+    elsewhere = draw(tmp_path / "elsewhere" / "c.jpg", 4, exif=EXIF)
+    index(database, folder, elsewhere)
+    forget_origins(database)
+    draw(folder / "changed.jpg", 5)
+    (folder / "gone.jpg").unlink()
+    events: list[IndexProgress] = []
+    report = index(
+        database, folder / "b.png", describer=Forbidden(), on_progress=events.append, workers=1
+    )
+    assert outcome(report) == {"found": 1, "unchanged": 1}
+    expected = {
+        "a.jpg": ORIGIN, "b.png": ("", None), "c.jpg": ORIGIN,
+        "changed.jpg": (None, None), "gone.jpg": (None, None),
+    }  # fmt: skip
+    assert origins(database) == expected
+    assert {event.stage for event in events} <= {"scanning", "comparing", "describing"}
+
+
+def test_headers_are_read_once(
+    photos: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(database, photos)
+    forget_origins(database)
+    index(database, photos, describer=Forbidden())
+    assert set(origins(database).values()) == {("", None)}
+    monkeypatch.setattr("indexer.build.read_origin", None)
+    report = index(database, photos, describer=Forbidden())
+    assert outcome(report) == {"found": 5, "unchanged": 5}
+
+
 def test_ten_thousand_unchanged_photos_take_less_than_two_seconds(
     tmp_path: Path, database: Database
 ) -> None:
@@ -228,6 +302,7 @@ def test_ten_thousand_unchanged_photos_take_less_than_two_seconds(
                 "content_hash": f"{number:064x}",
                 "state": "done",
                 "model_id": 1,
+                "camera": "",
             }
         )
     with database.writing() as connection:

@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dcsearch.errors import DataError, UsageError
 from dcsearch.evaluation.captions import METEORS, OVERLAPS, PROTOCOLS, evaluate_captions
 from dcsearch.evaluation.merging import merge_boxes
 from dcsearch.evaluation.report import Report
+from dcsearch.model.checkpoint import Checkpoint
 
 Box = tuple[float, float, float, float]
 SIDE = 720  # the frame of the reference, so that its scale is 1
@@ -79,9 +81,8 @@ def evaluate(
     return evaluate_captions(
         photos,
         described,
+        cast(Checkpoint, SimpleNamespace(name="tiny", sha256="0" * 64)),
         meteor=meteor or Told(),
-        model_name="tiny",
-        model_sha256="0" * 64,
         **options,  # type: ignore[arg-type]
     )
 
@@ -424,6 +425,7 @@ def test_the_paper_stands_beside_and_runtime_only_where_it_was_measured() -> Non
         *("opening ms", "total ms"),
     )
     assert timed.value("total ms") == pytest.approx(500)
+    assert "Opening a photo is reading and resizing it" in timed.notes[2]
     whole = evaluate([ONE], [ONE_SEEN], seconds={"total": 0.3})
     assert whole.tables[0].columns[3:] == ("proposals ms", "CNN ms", "RNN ms", "total ms")
     assert whole.value("total ms") == pytest.approx(300)

@@ -74,8 +74,27 @@ def test_annotated_boxes_are_all_found_by_either_protocol(
         assert (found["protocol"], found["settings"]["protocol"]) == ("captions", protocol)
         ours = found["tables"][0]["rows"][0]["values"]
         assert ours["detection mAP"]["mean"] == 1
-        assert ours["total ms"]["mean"] > 0
         assert len(found["heat_maps"][0]["values"]) == 6
+
+
+@pytest.mark.parametrize("source", ["model", "truth"])
+def test_the_time_of_each_stage_is_that_of_when_the_photos_were_described(
+    source: str, data: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    def times() -> dict[str, float]:
+        outcome = run(
+            *("evaluate", "captions", data, "--model", tiny_checkpoint_path, "--json"),
+            *("--regions-from", source, "--cache", tmp_path),
+        )
+        table = json.loads(outcome.stdout)["tables"][0]
+        stages = ["proposals ms", "CNN ms", "RNN ms", "opening ms", "total ms"]
+        return {stage: table["rows"][0]["values"][stage]["mean"] for stage in stages}
+
+    first = times()
+    *stages, total = first.values()
+    assert min(stages) > 0
+    assert total == pytest.approx(sum(stages))
+    assert times() == first  # read back
 
 
 def test_without_java_one_sentence_comes_before_any_work(

@@ -22,7 +22,7 @@ from dcsearch.describe import Describer, Description
 from dcsearch.evaluation import described, proposals, retrieval
 from dcsearch.evaluation.report import Report
 from dcsearch.model.checkpoint import load_checkpoint, save_checkpoint
-from dcsearch.model.fcln import FCLN
+from dcsearch.model.fcln import FCLN, FCLNConfig
 from dcsearch.vocabulary import Vocabulary
 from indexer.scratch import Scratch
 
@@ -314,6 +314,59 @@ def test_without_opencv_one_sentence_says_what_to_install(
     assert opened == []
 
 
+def external(folder: Path, config: FCLNConfig, options: object) -> Path:
+    """A network that was trained on proposals of a file."""
+    path = folder / f"{config.method}.safetensors"
+    model = FCLN(config, words=len(WORDS))
+    provenance = {"options": options}
+    save_checkpoint(path, model, Vocabulary(WORDS), name="external", provenance=provenance)
+    return path
+
+
+NO_REGIONS = (
+    "the model external was trained on the boxes of a file and finds none by itself; "
+    "evaluate it on such boxes, with --regions-from FILE, or name another with --model"
+)
+
+
+def test_a_network_trained_on_given_boxes_is_evaluated_on_given_boxes_only(
+    evaluate: Evaluate, tmp_path: Path, opened: list[str]
+) -> None:
+    model = external(tmp_path, tiny_config(), {"proposals": "boxes.jsonl"})
+    for source in ("model", "proposals"):
+        assert sentence(evaluate("--regions-from", source, model=model)) == NO_REGIONS
+    assert opened == []
+    assert sentence(evaluate("--regions-from", model)) == NO_REGIONS
+    assert evaluate("--regions-from", "truth", model=model).code == 0
+
+
+@pytest.mark.parametrize("options", [{"proposals": None}, {}, None, "strange"])
+def test_a_network_trained_on_its_own_boxes_finds_regions(
+    options: object, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    assert evaluate(model=external(tmp_path, tiny_config(), options)).code == 0
+
+
+def test_a_full_image_rnn_needs_no_proposals(evaluate: Evaluate, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config(), method="full_image_rnn")
+    assert evaluate(model=external(tmp_path, config, {"proposals": "boxes.jsonl"})).code == 0
+
+
+def test_a_network_trained_on_given_boxes_neither_indexes_nor_describes_nor_detects(
+    tmp_path: Path,
+) -> None:
+    model = external(tmp_path, tiny_config(), {"proposals": "boxes.jsonl"})
+    photos, index = draw_photos(tmp_path / "photos", 2), tmp_path / "photos.db"
+    for command in (
+        ("index", photos, "--db", index),
+        ("describe", photos),
+        ("detect", "a dog", photos),
+    ):
+        outcome = run(*command, "--model", model)
+        assert (outcome.code, outcome.stdout) == (2, b"")
+        assert outcome.stderr.splitlines()[-1] == f"dcsearch: {NO_REGIONS}"
+
+
 # what is kept
 
 
@@ -511,12 +564,24 @@ def test_markdown_has_the_rows_of_the_table(evaluate: Evaluate, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["missing/report.md", "."])
-def test_markdown_that_cannot_be_written_is_one_sentence(
-    name: str, evaluate: Evaluate, tmp_path: Path
+def test_markdown_that_cannot_be_written_is_one_sentence_before_any_work(
+    name: str, evaluate: Evaluate, tmp_path: Path, opened: list[str]
 ) -> None:
     said = sentence(evaluate("--markdown", tmp_path / name))
     assert said.startswith(f"cannot write {tmp_path / name} (")
     assert said.endswith("); name another file with --markdown")
+    assert opened == []
+
+
+def test_markdown_of_an_evaluation_that_fails_is_left_as_it_was(
+    evaluate: Evaluate, tmp_path: Path, data: Path
+) -> None:
+    (tmp_path / "old.md").write_text("old")
+    (data / "3.jpg").unlink()
+    for name in ("old.md", "new.md"):
+        assert sentence(evaluate("--markdown", tmp_path / name)).startswith("photo ")
+    assert (tmp_path / "old.md").read_text() == "old"
+    assert not (tmp_path / "new.md").exists()
 
 
 def test_figures_are_curves_and_the_best_and_the_worst_photos(
@@ -625,7 +690,7 @@ def test_in_a_sweep_what_was_chosen_comes_first_and_the_default_is_not_missing(
 
 
 def test_without_an_embedding_similarity_is_not_swept_and_cannot_be_asked_for(
-    evaluate: Evaluate, tmp_path: Path
+    evaluate: Evaluate, tmp_path: Path, opened: list[str]
 ) -> None:
     path = tmp_path / "without.safetensors"
     model = FCLN(dataclasses.replace(tiny_config(), embedding_size=0), words=len(WORDS))
@@ -633,8 +698,10 @@ def test_without_an_embedding_similarity_is_not_swept_and_cannot_be_asked_for(
     names = rows_of(evaluate("--sweep", "--json", "--regions-from", "truth", model=path))
     assert len(names) == 13
     assert not any("similarity" in name for name in names)
-    outcome = evaluate("--similarity", 10, "--regions-from", "truth", model=path)
+    opened.clear()
+    outcome = evaluate("--similarity", 10, "--regions-from", "whole", model=path)
     assert sentence(outcome) == "the model without has no phrase embedding; train one that has"
+    assert opened == []
 
 
 @pytest.mark.parametrize(
@@ -679,5 +746,5 @@ def test_a_number_or_a_choice_that_cannot_be_is_one_sentence(
 
 
 def test_bfloat16_changes_figures_hardly(evaluate: Evaluate) -> None:
-    exact, fast = (rows_of(evaluate("--json", *option)) for option in ((), ("--bfloat16",)))
+    exact, fast = (rows_of(evaluate("--json", each)) for each in ("--float32", "--bfloat16"))
     assert abs(exact["FCLN"]["MRR"] - fast["FCLN"]["MRR"]) < 0.2

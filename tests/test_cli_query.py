@@ -2,8 +2,11 @@
 
 import csv
 import json
+import math
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -56,7 +59,7 @@ def test_a_query_is_a_table_of_photos_and_places(program: Query) -> None:
     assert header.split() == ["#", "photo", "score", "box", "caption"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     for row in rows:
-        assert re.match(r"\d+ +photos/\d\.jpg +-\d+\.\d\d( +\d+){4}  \S", row.strip())
+        assert re.match(r"\d+ +photos/\d\.jpg +-?\d+\.\d\d( +\d+){4}  \S", row.strip())
 
 
 def test_all_formats_tell_of_the_same_photos(program: Query, folder: Path) -> None:
@@ -88,13 +91,16 @@ def test_the_json_of_a_query_has_the_documented_fields(program: Query) -> None:
         assert result["score"] == pytest.approx(sum(first.values()) / 2, abs=1e-3)
         for region in result["regions"]:
             assert list(region) == [
-                "phrase", "box", "score", "log_likelihood", "objectness", "caption",
+                "phrase", "box", "score", "log_likelihood", "log_prior", "objectness", "caption",
             ]  # fmt: skip
             x0, y0, x1, y1 = region["box"]
             assert 0 <= x0 < x1 <= 160
             assert 0 <= y0 < y1 <= 120
-            assert region["score"] <= region["log_likelihood"] <= 0
+            assert max(region["log_likelihood"], region["log_prior"]) < 0
             assert 0 < region["objectness"] < 1
+            evidence = region["log_likelihood"] - region["log_prior"]
+            added = 2 * math.log(region["objectness"])
+            assert region["score"] == pytest.approx(evidence + added, abs=1e-3)
     assert len(found["results"][0]["regions"]) == 4
 
 
@@ -125,8 +131,8 @@ LONG = " ".join(["dog"] * 500)
             "doog",
             "the model knows no word of 'doog' (nearest known words: doog: dog); try other words",
         ),
-        ("", "the phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
-        (" \t ", "the phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
+        ("", "a phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
+        (" \t ", "a phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
         ("?!", "the phrase is empty; say what to look for, as in: dcsearch query 'a dog'"),
         (
             LONG,
@@ -154,6 +160,7 @@ def test_a_phrase_that_cannot_be_used_is_one_sentence(
 ) -> None:
     assert program("query", phrase) == (2, b"", f"dcsearch: {sentence}\n")
     assert program("query", "a dog", phrase).code == 2
+    sentence = sentence.replace("a phrase is empty", "the phrase is empty")
     assert program("detect", phrase, "photos/0.jpg") == (2, b"", f"dcsearch: {sentence}\n")
 
 
@@ -167,13 +174,13 @@ def test_phrases_that_look_like_one_unquoted_phrase_are_pointed_out(program: Que
 
 
 def test_nothing_above_the_threshold_is_one_sentence_and_code_1(program: Query) -> None:
-    outcome = program("query", "a dog", "--min-score", "-0.5")
-    sentence = "dcsearch: no photo scores -0.5 or more for 'a dog'; lower --min-score\n"
+    outcome = program("query", "a dog", "--min-score", "50")
+    sentence = "dcsearch: no photo scores 50 or more for 'a dog'; lower --min-score\n"
     assert outcome == (1, b"", sentence)
 
 
 def test_nothing_found_is_valid_json(program: Query) -> None:
-    outcome = program("query", "a dog", "--min-score", "-0.5", "--json")
+    outcome = program("query", "a dog", "--min-score", "50", "--json")
     assert outcome.code == 1
     assert document(outcome)["results"] == []
 
@@ -192,9 +199,86 @@ def test_a_path_pattern_limits_the_photos(program: Query, folder: Path) -> None:
     assert nothing == (
         1,
         b"",
-        "dcsearch: no photo in the index has a path that matches '*/holiday/*'; "
-        "see: dcsearch status\n",
+        "dcsearch: no photo in the index passes --path '*/holiday/*'; see: dcsearch status\n",
     )
+
+
+def answers(outcome: Outcome) -> list[tuple[str, list[list[float]]]]:
+    """Path and boxes of every photo found."""
+    return [
+        (result["path"], [region["box"] for region in result["regions"]])
+        for result in document(outcome)["results"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["a red dog"],
+        ["3:a dog", "a cup"],
+        ["a dog", "--and", "a cup"],
+        ["a dog", "a cup", "--same-region", "--per-image", "2"],
+        ["a dog", "--left-of", "a cup", "--min-area", "1%"],
+        ["a dog", "--not", "a man"],
+        ["a dog", "--count", ">=1"],
+    ],
+)
+def test_an_answer_is_that_of_looking_at_every_region(
+    program: Query, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.search.MARGIN", 1e6)  # no guess is taken for the truth
+    monkeypatch.setattr("indexer.search.ROUNDS", 1000)
+    exact = program("query", *asked, "--exact", "--json")
+    assert answers(program("query", *asked, "--json")) == answers(exact)
+
+
+def test_a_photo_that_does_not_have_all_that_is_asked_is_left_out(program: Query) -> None:
+    outcome = program("query", "a dog", "--count", ">=1000", "--path", "*.jpg")
+    assert outcome == (
+        1,
+        b"",
+        "dcsearch: no photo of those that pass --path '*.jpg' has at least 1000 regions of "
+        "'a dog'; ask for less\n",
+    )
+
+
+def test_a_query_says_why(program: Query) -> None:
+    asked = ["query", "a red zebra", "--explain", "--top", "1"]
+    (region,) = document(program(*asked, "--json"))["results"][0]["regions"]
+    words = region["explanation"]["words"]
+    assert [word["word"] for word in words] == ["a", "red", "<end>"]
+    assert sum(word["log_likelihood"] for word in words) == pytest.approx(
+        region["log_likelihood"], abs=1e-3
+    )
+    assert region["explanation"]["score"] == pytest.approx(region["score"], abs=1e-3)
+    shown = program(*asked).stdout.decode()
+    assert re.search(r"^ +\(end\) ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("asked", [["a red dog"], ["a dog", "a cup", "--and", "--explain"]])
+def test_a_plain_query_does_not_wait_for_torch(
+    asked: list[str], folder: Path, tiny_checkpoint_path: Path
+) -> None:
+    """Importing it takes longer than the answer; nor for anything else that is not needed."""
+    code = (
+        f"import sys; sys.argv = ['dcsearch', 'query', '--json', *{asked}]\n"
+        "from cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit as leaving: assert not leaving.code\n"
+        "heavy = {'torch', 'torchvision', 'alembic', 'scipy', 'matplotlib', 'cv2', 'pandas'}\n"
+        "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    given = {"DCSEARCH_DB": folder / "index.db", "DCSEARCH_MODEL": tiny_checkpoint_path}
+    outcome = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {name: str(path) for name, path in given.items()},
+        capture_output=True,
+        timeout=120,
+    )
+    assert outcome.stderr == b""
+    assert outcome.returncode == 0
+    assert len(json.loads(outcome.stdout)["results"]) == 5
 
 
 def test_json_wins_over_the_environment_s_format(program: Query) -> None:
@@ -225,7 +309,8 @@ def test_a_gpu_that_is_not_there_is_one_sentence(
     program: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    outcome = program("query", "a dog", "--device", "cuda")
+    assert program("query", "a dog", "--device", "cuda").code == 0  # which needs none
+    outcome = program("query", "a dog", "--exact", "--device", "cuda")
     assert outcome == (2, b"", "dcsearch: no CUDA device is available; use --device cpu\n")
 
 
@@ -239,7 +324,7 @@ def test_a_terminal_sees_no_escape_sequence_of_ours_on_stdout_but_the_header(
 
 def test_the_history_lists_queries_newest_first(program: Query) -> None:
     program("query", "a cat", "--top", "2")
-    program("query", "a dog", "a red cup", "--min-score", "-0.5")
+    program("query", "a dog", "a red cup", "--min-score", "50")
     listed = document(program("history", "--json", "--limit", "2"))
     assert listed["schema_version"] == 1
     newest, before = listed["queries"]
@@ -274,7 +359,7 @@ def test_a_past_answer_is_shown_as_it_was_in_every_format(program: Query, tmp_pa
 
 
 def test_a_past_answer_without_photos_says_so(program: Query) -> None:
-    program("query", "a dog", "--min-score", "-0.5")
+    program("query", "a dog", "--min-score", "50")
     number = document(program("history", "--json", "--limit", "1"))["queries"][0]["query"]
     outcome = program("history", number)
     assert outcome.code == 1

@@ -10,7 +10,7 @@ from indexer_fixtures import FakeDescriber, FakePrepared, FakeSeen, draw, index,
 from sqlalchemy import text
 
 from dcsearch.errors import IndexUnusable
-from indexer.codes import CodeChunk, read_codes, regions_of
+from indexer.codes import CodeChunk, codes_of, read_codes, regions_of
 from indexer.database import Database, open_database
 
 
@@ -61,6 +61,9 @@ def test_chunks_hold_the_codes_of_all_photos_in_order(database: Database) -> Non
     assert whole[0].objectness.dtype == np.float32
     assert whole[0].codes.flags.writeable
     regions = regions_of(database, ids)
+    boxes = np.concatenate([regions[photo].boxes for photo in ids])
+    assert whole[0].boxes.tolist() == boxes.tolist()
+    assert whole[0].sizes.tolist() == [[48, 32]] * 10
     assert codes == [code for photo in ids for code in regions[photo].codes.tolist()]
     assert objectness == [value for photo in ids for value in regions[photo].objectness.tolist()]
 
@@ -72,12 +75,15 @@ def test_the_size_of_the_chunks_changes_nothing(database: Database, chunk: int) 
     assert joined(chunks) == joined(list(read_codes(database)))
 
 
-def test_only_photos_that_match_a_glob_are_read(database: Database) -> None:
-    (chunk,) = read_codes(database, path_glob="photos/[35].png")
-    paths = [photo.path.name for photo in regions_of(database, chunk.photo_ids).values()]
-    assert paths == ["3.png", "5.png"]
+def test_only_photos_that_are_asked_for_are_read(database: Database) -> None:
+    ids, _, codes, _ = joined(list(read_codes(database)))
+    wanted = np.array([9999, ids[5], ids[3]])
+    (chunk,) = read_codes(database, photo_ids=wanted)
+    assert chunk.photo_ids.tolist() == [ids[3], ids[5]]
     assert chunk.counts.tolist() == [3, 1]
-    assert list(read_codes(database, path_glob="*.jpg")) == []
+    assert chunk.codes.tolist() == [*codes[3:6], codes[6]]
+    for nothing in (np.array([9999]), np.array([], dtype=np.int64)):
+        assert list(read_codes(database, photo_ids=nothing)) == []
 
 
 def test_only_photos_that_are_done_are_read(database: Database) -> None:
@@ -90,6 +96,31 @@ def test_only_photos_that_are_done_are_read(database: Database) -> None:
     ids, counts, *_ = joined(list(read_codes(database, chunk=2)))
     assert counts == [3, 0, 1, 2, 3, 0, 1]
     assert sorted(regions_of(database, range(100))) == ids
+
+
+def test_codes_come_with_the_number_of_their_writing(database: Database) -> None:
+    ids, counts, codes, _ = joined(list(read_codes(database)))
+    with database.reading() as connection:
+        known = codes_of(connection, [*ids, *range(1000, 3000)])
+    assert sorted(known) == ids
+    assert [len(known[photo].codes) for photo in ids] == counts
+    assert [code for photo in ids for code in known[photo].codes.tolist()] == codes
+    assert len({stored.stamp for stored in known.values()}) == 10
+    index(database, Path(str(database.path)).parent / "photos", describer=Uneven(), force=True)
+    with database.reading() as connection:
+        again = codes_of(connection, ids)
+        assert codes_of(connection, []) == {}
+    assert {stored.stamp for stored in again.values()}.isdisjoint(
+        stored.stamp for stored in known.values()
+    )
+
+
+def test_photos_that_are_not_done_have_no_codes_to_ask_for(database: Database) -> None:
+    ids = joined(list(read_codes(database)))[0]
+    with database.writing() as connection:
+        connection.execute(text("UPDATE photo SET state = 'missing' WHERE path LIKE '%/3.png'"))
+    with database.reading() as connection:
+        assert sorted(codes_of(connection, ids)) == [*ids[:3], *ids[4:]]
 
 
 def test_an_empty_index_gives_nothing() -> None:

@@ -1,6 +1,7 @@
 """Described annotated photos: boxes of every source, in the annotation's frame, batch by batch."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,42 @@ def test_a_proposer_sees_each_photo_in_its_frames_size(
     assert seen == [(photo, "RGB", (photo.width, photo.height)) for photo in photos]
     assert [len(each.boxes) for each in found] == [0] * 5
     assert found[0].codes.shape == (0, describer.code_size)
+
+
+@pytest.mark.parametrize(
+    ("source", "captions", "stages"),
+    [
+        ("final", True, {"opening", "CNN", "proposals", "RNN"}),
+        ("proposed", False, {"opening", "CNN", "proposals"}),
+        (annotated_boxes, True, {"opening", "CNN", "proposals", "RNN"}),
+    ],
+)
+def test_the_describers_stopwatch_has_every_stage(
+    source: Any, captions: bool, stages: set[str], photos: list[AnnotatedPhoto],
+    describer: Describer,
+) -> None:  # fmt: skip
+    describer.stopwatch.restart()
+    began = time.perf_counter()
+    described(photos, describer, source=source, captions=captions, batch=2)
+    spent = describer.stopwatch.seconds
+    assert spent.keys() == stages
+    assert min(spent.values()) > 0
+    assert sum(spent.values()) < time.perf_counter() - began
+
+
+def test_a_proposers_time_is_that_of_the_proposals(
+    photos: list[AnnotatedPhoto], describer: Describer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def propose(photo: AnnotatedPhoto, image: Image.Image | None) -> np.ndarray:
+        clock[0] += 8.0
+        return whole_photo(photo, image)
+
+    describer.stopwatch.restart()
+    described(photos, describer, source=propose)
+    assert describer.stopwatch.seconds == {"opening": 0.0, "proposals": 40.0, "CNN": 0.0}
 
 
 def test_no_more_of_a_proposers_boxes_than_the_describers_regions_and_those_the_first(

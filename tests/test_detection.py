@@ -8,14 +8,10 @@ from conftest import WORDS
 
 from dcsearch.describe import Description
 from dcsearch.detection import Detection, detect
-from dcsearch.likelihood import (
-    OBJECTNESS_WEIGHT,
-    LikelihoodScorer,
-    Phrase,
-    read_phrase,
-    region_scores,
-)
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.phrase import Phrase, read_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 from dcsearch.vocabulary import Vocabulary
 
 PHRASE = read_phrase("a red dog", Vocabulary(WORDS))
@@ -24,11 +20,14 @@ PHRASE = read_phrase("a red dog", Vocabulary(WORDS))
 class Told(LikelihoodScorer):
     """A scorer that reads each region's log-likelihood from its code."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, prior: float = 0.0) -> None:
+        self.prior = prior
 
     def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
         return codes[:, 0].astype(np.float32)
+
+    def log_prior(self, phrase: Phrase) -> float:
+        return self.prior
 
 
 def description(
@@ -51,12 +50,19 @@ LEFT, RIGHT, WIDE = (0.0, 0.0, 40.0, 40.0), (60.0, 0.0, 100.0, 40.0), (0.0, 0.0,
 def test_boxes_come_best_first_with_all_that_is_known_of_them() -> None:
     half = float(np.float32(1 / 2))
     faint = OBJECTNESS_WEIGHT * np.log(1 / 2)
-    found = detect(description((LEFT, -8), (RIGHT, -2), objectness=half), PHRASE, Told())
-    assert [detection.score for detection in found] == pytest.approx([-2 + faint, -8 + faint])
+    found = detect(description((LEFT, -8), (RIGHT, -2), objectness=half), PHRASE, Told(-5.0))
+    assert [detection.score for detection in found] == pytest.approx([3 + faint, -3 + faint])
     found = [dataclasses.replace(detection, score=0.0) for detection in found]
     assert found == [
-        Detection(box=RIGHT, score=0.0, log_likelihood=-2.0, objectness=half, caption="caption 1"),
-        Detection(box=LEFT, score=0.0, log_likelihood=-8.0, objectness=half, caption="caption 0"),
+        Detection(
+            box=box,
+            score=0.0,
+            log_likelihood=likelihood,
+            log_prior=-5.0,
+            objectness=half,
+            caption=caption,
+        )
+        for box, likelihood, caption in ((RIGHT, -2.0, "caption 1"), (LEFT, -8.0, "caption 0"))
     ]
 
 

@@ -19,8 +19,10 @@ from dcsearch.detection import detect
 from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.evaluation.detection import category_names, evaluate_detection
 from dcsearch.evaluation.report import Report
-from dcsearch.likelihood import OBJECTNESS_WEIGHT, LikelihoodScorer, Phrase, read_phrase
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.phrase import Phrase, read_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT
 from dcsearch.vocabulary import Vocabulary
 
 pytest.importorskip("pycocotools")
@@ -36,7 +38,7 @@ class Told:
     """A scorer that reads the log-likelihood of every word from its own place in the code."""
 
     def __init__(self) -> None:
-        self.checkpoint = SimpleNamespace(vocabulary=Vocabulary(WORDS))
+        self.checkpoint = SimpleNamespace(name="hand", sha256="00ff", vocabulary=Vocabulary(WORDS))
         self.batches: list[int] = []
 
     def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
@@ -83,7 +85,7 @@ def report_of(
 ) -> Report:
     return evaluate_detection(
         photos, described, cast(LikelihoodScorer, scorer or Told()), categories=categories,
-        overlap=overlap, per_photo=per_photo, batch=batch, model_name="hand", model_sha256="00ff",
+        overlap=overlap, per_photo=per_photo, batch=batch,
     )  # fmt: skip
 
 
@@ -187,6 +189,9 @@ def test_detections_are_those_of_the_product_for_each_phrase() -> None:
     class One(Told):
         def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
             return self.log_likelihoods(codes, [phrase])[:, 0]
+
+        def log_prior(self, phrase: Phrase) -> float:
+            return 0.0
 
     for name in NAMES:
         kept = detect(
@@ -476,8 +481,8 @@ def test_a_real_network_is_measured_alike_each_time(tiny_checkpoint: Checkpoint)
     told: list[tuple[str, int, int]] = []
     first, second = (
         evaluate_detection(
-            photos, described, scorer, categories=NAMES, batch=batch, model_name="tiny",
-            model_sha256="00", on_progress=lambda what, done, of: told.append((what, done, of)),
+            photos, described, scorer, categories=NAMES, batch=batch,
+            on_progress=lambda what, done, of: told.append((what, done, of)),
         )
         for batch in (3, 5)
     )  # fmt: skip

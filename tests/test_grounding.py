@@ -19,8 +19,10 @@ from dcsearch.detection import detect
 from dcsearch.errors import DataError
 from dcsearch.evaluation.grounding import evaluate_grounding
 from dcsearch.evaluation.report import Report
-from dcsearch.likelihood import OBJECTNESS_WEIGHT, LikelihoodScorer, Phrase, read_phrase
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.phrase import Phrase, read_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT
 from dcsearch.vocabulary import Vocabulary
 
 Box = tuple[float, float, float, float]
@@ -71,7 +73,7 @@ class World:
         world = self
 
         class Stub:
-            checkpoint = SimpleNamespace(vocabulary=Vocabulary(WORDS))
+            checkpoint = SimpleNamespace(name="hand", sha256="00ff", vocabulary=Vocabulary(WORDS))
 
             def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
                 world.asked.append([phrase.text for phrase in phrases])
@@ -83,9 +85,8 @@ class World:
 
     def report(self, *, long_phrases: bool = False) -> Report:
         return evaluate_grounding(
-            self.photos, self.described, self.scorer, long_phrases=long_phrases,
-            model_name="hand", model_sha256="00ff",
-        )  # fmt: skip
+            self.photos, self.described, self.scorer, long_phrases=long_phrases
+        )
 
 
 @pytest.fixture
@@ -395,7 +396,7 @@ def test_the_first_region_is_the_first_detection_of_a_real_network(
     told: list[tuple[str, int, int]] = []
     first, second = (
         evaluate_grounding(
-            photos, described, scorer, model_name="tiny", model_sha256="00",
+            photos, described, scorer,
             on_progress=lambda what, done, of: told.append((what, done, of)),
         )
         for _ in range(2)
@@ -407,12 +408,9 @@ def test_the_first_region_is_the_first_detection_of_a_real_network(
         dataclasses.replace(photo, regions=photos[k - 1].regions) for k, photo in enumerate(photos)
     ]
     values = [
-        evaluate_grounding(
-            [moved[k] for k in order], [described[k] for k in order], scorer,
-            model_name="tiny", model_sha256="00",
-        ).tables
+        evaluate_grounding([moved[k] for k in order], [described[k] for k in order], scorer).tables
         for order in (range(6), [3, 1, 0, 5, 2, 4])
-    ]  # fmt: skip
+    ]
     assert values[0] == values[1]
 
 

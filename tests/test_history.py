@@ -9,6 +9,7 @@ import pytest
 from indexer_fixtures import draw, index, new_index
 
 from dcsearch.errors import UsageError
+from dcsearch.explanation import Explanation
 from dcsearch.vocabulary import UnknownWord
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.database import Database
@@ -29,7 +30,8 @@ def region(phrase: str, score: float) -> AlignedRegion:
         phrase=phrase,
         box=(0.5, 1.25, 40.0, 30.125),
         score=score,
-        log_likelihood=score - 0.5,
+        log_likelihood=score - 10.5,
+        log_prior=-10.0,
         objectness=0.75,
         caption="a red [cup]\non a table",
     )
@@ -74,6 +76,28 @@ def test_an_answer_comes_back_as_it_was_given(tmp_path: Path, database: Database
         query = session.get(Query, 1)
         assert query is not None
         assert query.options == {"top": 10, "path": None}
+
+
+def test_what_nobody_asked_the_language_model_comes_back_as_none(
+    tmp_path: Path, database: Database
+) -> None:
+    """As of answers that were given before priors were kept."""
+    answer = an_answer(tmp_path, photos=1)
+    (result,) = answer.results
+    regions = tuple(replace(region, log_prior=None) for region in result.regions)
+    answer = replace(answer, results=(replace(result, regions=regions),))
+    recorded = record_answer(database, answer, options={})
+    assert past_answer(database, 1) == recorded
+
+
+def test_explanations_are_not_kept(tmp_path: Path, database: Database) -> None:
+    answer = an_answer(tmp_path, photos=1)
+    (result,) = answer.results
+    why = Explanation(phrase="a red cup", words=(), objectness=0.75, objectness_score=-0.5)
+    regions = tuple(replace(region, explanation=why) for region in result.regions)
+    explained = replace(answer, results=(replace(result, regions=regions),))
+    assert record_answer(database, explained, options={}) == replace(explained, query_id=1)
+    assert past_answer(database, 1) == replace(answer, query_id=1)
 
 
 def test_an_answer_without_photos_comes_back(tmp_path: Path, database: Database) -> None:

@@ -7,15 +7,10 @@ from conftest import WORDS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dcsearch.errors import UsageError
-from dcsearch.likelihood import (
-    LONGEST_PHRASE,
-    OBJECTNESS_WEIGHT,
-    LikelihoodScorer,
-    Phrase,
-    read_phrase,
-    region_scores,
-)
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.phrase import LONGEST_PHRASE, Phrase, read_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 from dcsearch.vocabulary import UNKNOWN, UnknownWord, Vocabulary
 
 VOCABULARY = Vocabulary(WORDS)

@@ -17,10 +17,11 @@ from indexer_fixtures import draw, drawn
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from dcsearch.errors import PhotoError
-from indexer.photos import content_hash, open_photo, quiet_pillow
+from indexer.photos import PhotoOrigin, content_hash, open_photo, quiet_pillow, read_origin
 
 HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1"
-ORIENTATION, MAKE, EXIF_IFD, DATE_TIME_ORIGINAL = 0x0112, 0x010F, 0x8769, 0x9003
+ORIENTATION, MAKE, MODEL, DATE_TIME = 0x0112, 0x010F, 0x0110, 0x0132
+EXIF_IFD, DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x8769, 0x9003, 0x9004
 
 # What a camera held in each of the eight ways stores for one upright scene.
 STORED = {
@@ -94,7 +95,7 @@ def test_every_format_opens_as_rgb(tmp_path: Path, name: str) -> None:
     assert photo.image.mode == "RGB"
     assert (photo.width, photo.height) == photo.image.size == (240, 160)
     assert quarters(photo.image) == ["red", "green", "blue", "white"]
-    assert photo.taken_at is None
+    assert photo.origin.taken_at is None
 
 
 def test_a_heic_photo_opens_where_the_extra_is_installed(tmp_path: Path) -> None:
@@ -288,17 +289,80 @@ def test_cmyk_becomes_rgb(tmp_path: Path, name: str) -> None:
     assert blue < 15
 
 
-def test_the_time_a_photo_was_taken_comes_from_exif(tmp_path: Path) -> None:
+def test_when_and_with_what_a_photo_was_taken_comes_from_exif(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exif = Image.Exif()
-    exif[MAKE] = "drawn"  # Pillow takes EXIF data with sub-folders only for empty
+    exif[MAKE], exif[MODEL] = "Drawn", "D 90"
     exif.get_ifd(EXIF_IFD)[DATE_TIME_ORIGINAL] = "2019:07:14 18:30:05"
-    for name in ("a.jpg", "a.png", "a.webp", "a.avif"):
+    names = ["a.jpg", "a.png", "a.webp", "a.avif", "a.tif"]
+    for name in names[:-1]:
         scene().save(tmp_path / name, exif=exif)
     tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[MAKE], tags[MODEL] = "Drawn", "D 90"
     tags[EXIF_IFD] = {DATE_TIME_ORIGINAL: "2019:07:14 18:30:05"}
     scene().save(tmp_path / "a.tif", tiffinfo=tags)
-    for name in ("a.jpg", "a.png", "a.webp", "a.avif", "a.tif"):
-        assert open_photo(tmp_path / name).taken_at == datetime(2019, 7, 14, 18, 30, 5)
+    origin = PhotoOrigin(taken_at=datetime(2019, 7, 14, 18, 30, 5), camera="Drawn D 90")
+    for name in names:
+        assert open_photo(tmp_path / name).origin == origin
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)  # the header is enough
+    for name in names:
+        assert read_origin(tmp_path / name) == origin
+
+
+def test_a_header_without_a_camera_or_of_no_photo(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.bmp", "a.gif"):
+        scene().save(tmp_path / name)
+        assert read_origin(tmp_path / name) == PhotoOrigin(taken_at=None, camera="")
+    (tmp_path / "text.jpg").write_text("no photo at all")
+    with pytest.raises(PhotoError, match="it is not a photo of a kind that can be read"):
+        read_origin(tmp_path / "text.jpg")
+    with pytest.raises(PhotoError, match="it cannot be read: No such file"):
+        read_origin(tmp_path / "nowhere.jpg")
+
+
+def test_the_time_of_the_shutter_comes_before_that_of_the_scan_and_of_the_file(
+    tmp_path: Path,
+) -> None:
+    taken = []
+    for tags in (
+        {DATE_TIME_ORIGINAL: "2001:01:01 00:00:00", DATE_TIME_DIGITIZED: "2002:02:02 00:00:00"},
+        {DATE_TIME_DIGITIZED: "2002:02:02 00:00:00\0"},
+        {DATE_TIME_ORIGINAL: "0000:00:00 00:00:00", DATE_TIME_DIGITIZED: "2002:02:02 00:00:00"},
+        {},
+    ):
+        exif = Image.Exif()
+        exif[DATE_TIME] = "2003:03:03 00:00:00"
+        exif.get_ifd(EXIF_IFD).update(tags)
+        scene().save(tmp_path / "a.jpg", exif=exif)
+        taken_at = read_origin(tmp_path / "a.jpg").taken_at
+        assert taken_at is not None
+        taken.append(taken_at.year)
+    assert taken == [2001, 2002, 2002, 2003]
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "camera"),
+    [
+        ("Apple", "iPhone 12", "Apple iPhone 12"),
+        ("Canon", "Canon EOS 5D", "Canon EOS 5D"),
+        ("NIKON CORPORATION", "NIKON D90", "NIKON D90"),
+        ("EASTMAN KODAK COMPANY", "KODAK DX4530", "KODAK DX4530"),
+        ("samsung", "SAMSUNG-SM-G900", "SAMSUNG-SM-G900"),
+        ("OLYMPUS IMAGING CORP.  ", "E-P1            ", "OLYMPUS IMAGING CORP. E-P1"),
+        ("SONY\0\0\0", " DSC-H1\0x", "SONY DSC-H1"),
+        ("HTC", "", "HTC"),
+        ("", "Scanner", "Scanner"),
+        (" \0", "", ""),
+    ],
+)
+def test_a_camera_is_make_and_model_tidied(
+    tmp_path: Path, make: str, model: str, camera: str
+) -> None:
+    exif = Image.Exif()
+    exif[MAKE], exif[MODEL] = make, model
+    scene().save(tmp_path / "a.jpg", exif=exif)
+    assert read_origin(tmp_path / "a.jpg").camera == camera
 
 
 @pytest.mark.parametrize("text", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
@@ -306,7 +370,7 @@ def test_a_time_that_is_none_is_left_out(tmp_path: Path, text: str) -> None:
     exif = Image.Exif()
     exif.get_ifd(EXIF_IFD)[DATE_TIME_ORIGINAL] = text
     scene().save(tmp_path / "a.jpg", exif=exif)
-    assert open_photo(tmp_path / "a.jpg").taken_at is None
+    assert open_photo(tmp_path / "a.jpg").origin.taken_at is None
 
 
 @pytest.mark.parametrize(
@@ -318,7 +382,7 @@ def test_damaged_exif_data_do_not_spoil_a_photo(tmp_path: Path, exif: bytes) -> 
     with quiet_pillow():
         photo = open_photo(tmp_path / "a.jpg")
     assert quarters(photo.image)[0] == "red"
-    assert photo.taken_at is None
+    assert photo.origin == PhotoOrigin(taken_at=None, camera="")
 
 
 def test_a_photo_above_the_limit_is_refused_by_its_header(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def region(phrase: str, score: float = -3.25, caption: str = "a brown dog") -> A
         box=(1.5, 2.0, 30.256, 40.0),
         score=score,
         log_likelihood=-3.0,
+        log_prior=-4.5,
         objectness=0.7788,
         caption=caption,
     )
@@ -86,6 +87,7 @@ def test_the_json_of_an_answer_is_the_documented_one() -> None:
                         "box": [1.5, 2.0, 30.26, 40.0],
                         "score": -3.25,
                         "log_likelihood": -3.0,
+                        "log_prior": -4.5,
                         "objectness": 0.7788,
                         "caption": "a brown dog",
                     }
@@ -126,6 +128,7 @@ def test_csv_is_a_header_and_one_region_a_line() -> None:
         "y1": "40.0",
         "score": "-3.25",
         "log_likelihood": "-3.0",
+        "log_prior": "-4.5",
         "objectness": "0.7788",
         "caption": "[/red]",
     }

@@ -21,8 +21,10 @@ from dcsearch.evaluation.described import describe_annotated
 from dcsearch.evaluation.report import Report
 from dcsearch.evaluation.retrieval import draw_queries, evaluate_retrieval, mean_rank
 from dcsearch.evaluation.scoring import Scoring, align
-from dcsearch.likelihood import OBJECTNESS_WEIGHT, LikelihoodScorer, Phrase
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.phrase import Phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT
 from dcsearch.vocabulary import Vocabulary
 
 Box = tuple[float, float, float, float]
@@ -103,13 +105,16 @@ class World:
                 photos: np.ndarray,
                 bias: np.ndarray,
                 end: bool,
+                least: np.ndarray | None = None,
             ) -> tuple[np.ndarray, np.ndarray]:
                 words, ends = self.words_and_end(codes, phrases)
                 values = words + ends * end + bias[:, None]
                 rows = [np.flatnonzero(photos == photo) for photo in np.unique(photos)]
                 regions = np.array([own[values[own].argmax(axis=0)] for own in rows], dtype=int)
                 regions = regions.reshape(-1, len(phrases))
-                return np.take_along_axis(values, regions, axis=0), regions
+                scores = np.take_along_axis(values, regions, axis=0)
+                least = np.full_like(scores, -np.inf) if least is None else least
+                return np.maximum(scores, least), np.where(scores < least, -1, regions)
 
         return cast(LikelihoodScorer, Stub())
 
@@ -406,7 +411,7 @@ def test_progress_is_told_for_phrases(world: World) -> None:
     told: list[tuple[str, int, int]] = []
     world.evaluate(
         queries=1, phrases=1, seeds=1,
-        report=lambda what, done, of: told.append((what, done, of)),
+        on_progress=lambda what, done, of: told.append((what, done, of)),
     )  # fmt: skip
     assert told == [("phrases", 200, 250), ("phrases", 250, 250)]
 

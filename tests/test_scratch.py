@@ -42,12 +42,14 @@ class Eyes:
         self.fails_at = fails_at
         self.code_size = code_size
 
-    def __call__(self, chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, float]]:
+    def __call__(
+        self, chunk: Sequence[AnnotatedPhoto]
+    ) -> Iterator[tuple[Description, dict[str, float]]]:
         for photo in chunk:
             if len(self.looked) == self.fails_at:
                 raise KeyboardInterrupt
             self.looked.append(photo.path.name)
-            yield self.see(photo), float(photo.width)
+            yield self.see(photo), {"opening": 1.0, "CNN": float(photo.width)}
 
     def see(self, photo: AnnotatedPhoto) -> Description:
         count, chance = photo.width - 10, np.random.default_rng(photo.width)
@@ -109,7 +111,7 @@ def test_a_photo_without_regions_keeps_its_place_and_the_size_of_a_code(file: Pa
 def test_no_photos_have_no_descriptions_and_took_no_time(file: Path) -> None:
     scratch = Scratch(file)
     assert scratch.describe([], Eyes()) == []
-    assert scratch.seconds() == 0.0
+    assert scratch.seconds() == {}
     scratch.close()
 
 
@@ -130,7 +132,7 @@ def test_arrays_of_another_order_or_kind_are_kept_as_what_they_hold(file: Path) 
     strange = dataclasses.replace(
         plain, boxes=np.asfortranarray(plain.boxes.astype(np.float64)), codes=plain.codes[:, ::-1]
     )
-    (found,) = Scratch(file).describe([photo], lambda chunk: iter([(strange, 1.0)]))
+    (found,) = Scratch(file).describe([photo], lambda chunk: iter([(strange, {"CNN": 1.0})]))
     assert_array_equal(found.boxes, plain.boxes)
     assert_array_equal(found.codes, plain.codes[:, ::-1])
 
@@ -148,7 +150,7 @@ def test_an_interrupted_description_goes_on_where_its_last_batch_ended(file: Pat
 def test_an_error_of_a_photo_is_passed_on_and_what_came_before_is_kept(file: Path) -> None:
     eyes = Eyes()
 
-    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, float]]:
+    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, dict[str, float]]]:
         if chunk[0].path.name == "2.jpg":
             raise DataError("photo 2.jpg cannot be opened")
         return eyes(chunk)
@@ -184,14 +186,25 @@ def test_the_seconds_are_those_of_the_time_when_photos_were_described(file: Path
     described(file, photos(3), Eyes())  # 10, 11 and 12 seconds
     scratch = Scratch(file)
     scratch.describe(photos(3), Eyes())
-    assert scratch.seconds() == 11.0
+    assert scratch.seconds() == {"opening": 1.0, "CNN": 11.0}
+    scratch.close()
+
+
+def test_a_stage_that_some_photos_did_not_need_took_them_no_time(file: Path) -> None:
+    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, dict[str, float]]]:
+        stages = ({"CNN": 4.0}, {"CNN": 2.0, "RNN": 8.0})
+        return zip(map(Eyes().see, chunk), stages, strict=True)
+
+    scratch = Scratch(file)
+    scratch.describe(photos(2), see)
+    assert scratch.seconds() == {"CNN": 3.0, "RNN": 4.0}
     scratch.close()
 
 
 def test_two_evaluations_at_once_share_what_they_see(file: Path) -> None:
     seen, own, other = photos(4), Scratch(file), Scratch(file)
 
-    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, float]]:
+    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, dict[str, float]]]:
         other.describe(seen, Eyes())  # comes first
         return Eyes()(chunk)
 
@@ -259,7 +272,7 @@ def test_a_file_damaged_far_behind_its_beginning_is_refused_when_that_is_read(fi
 
 
 def test_a_file_that_goes_away_while_it_is_used_is_told_in_a_sentence(file: Path) -> None:
-    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, float]]:
+    def see(chunk: Sequence[AnnotatedPhoto]) -> Iterator[tuple[Description, dict[str, float]]]:
         with sqlite3.connect(file) as connection:
             connection.execute("DROP TABLE seen")
         connection.close()

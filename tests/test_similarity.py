@@ -14,9 +14,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from dcsearch.describe import Description
 from dcsearch.errors import UsageError
 from dcsearch.evaluation.scoring import NOWHERE, Alignment, Scoring, align
-from dcsearch.likelihood import OBJECTNESS_WEIGHT, LikelihoodScorer, Phrase, read_phrase
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dcsearch.model.fcln import FCLN
+from dcsearch.phrase import Phrase, read_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT
 from dcsearch.similarity import SimilarityScorer
 from dcsearch.vocabulary import Vocabulary
 

@@ -41,6 +41,7 @@ from dcsearch.evaluation.merging import merge_boxes, overlaps
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.published import RUNTIME, caption_rows
 from dcsearch.evaluation.report import Example, HeatMap, MarkedBox, Measure, Report, Row, Table
+from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.vocabulary import words_of
 
 PROTOCOLS = ("fixed", "reference")
@@ -78,13 +79,12 @@ class _Matched(NamedTuple):
 def evaluate_captions(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
+    checkpoint: Checkpoint,
     *,
     meteor: Meteor,
     protocol: str = "fixed",
     long_phrases: bool = False,
     seconds: Mapping[str, float] | None = None,
-    model_name: str,
-    model_sha256: str,
     source: str = "model",
     on_progress: Progress = silent,
 ) -> Report:
@@ -99,13 +99,12 @@ def evaluate_captions(
         photos: annotated. References are the phrases of a region in the words of `words_of`; a
             region without any is passed over.
         described: the regions and captions of each photo, in the frame of its annotation.
+        checkpoint: of the network that made them, for the report.
         meteor: scores of candidates with their references, as `dcsearch.evaluation.meteor.Meteor`.
         protocol: "fixed" or "reference"; see the top of this file.
         long_phrases: long phrases are references too. Otherwise they are where there is no other.
-        seconds: a photo, by stage. The paper's are "proposals", "CNN" and "RNN"; "total" is the
-            sum unless it is given.
-        model_name: for the report.
-        model_sha256: for the report.
+        seconds: a photo, by stage. The paper's are "proposals", "CNN" and "RNN", ours has
+            "opening" too; "total" is the sum unless it is given.
         source: where the regions come from, for the report.
         on_progress: told ("captions", photos done, photos).
 
@@ -143,8 +142,8 @@ def evaluate_captions(
     best, worst = ([_example(*pairs[n], matched[n]) for n in group] for group in chosen)
     return Report(
         protocol="captions",
-        model_name=model_name,
-        model_sha256=model_sha256,
+        model_name=checkpoint.name,
+        model_sha256=checkpoint.sha256,
         settings={
             "photos": len(pairs),
             "regions": max(len(description.boxes) for description in described),
@@ -156,7 +155,7 @@ def evaluate_captions(
             Table(
                 name="Table 1",
                 columns=(*figures, *stages),
-                rows=(_row(model_name, {**figures, **runtime}), *caption_rows()),
+                rows=(_row(checkpoint.name, {**figures, **runtime}), *caption_rows()),
             ),
             Table(
                 name="By IoU",
@@ -179,7 +178,7 @@ def evaluate_captions(
         ),
         best=tuple(best),
         worst=tuple(worst),
-        notes=tuple(_notes(matched, described, boxes)),
+        notes=tuple(_notes(matched, described, boxes, runtime)),
     )
 
 
@@ -200,7 +199,10 @@ def _precisions(
 
 
 def _notes(
-    matched: Sequence[_Matched], described: Sequence[Description], boxes: np.ndarray
+    matched: Sequence[_Matched],
+    described: Sequence[Description],
+    boxes: np.ndarray,
+    runtime: Mapping[str, float],
 ) -> Iterator[str]:
     annotated, truths = sum(own.annotated for own in matched), sum(own.truths for own in matched)
     found = sum(len(own.objectness) for own in matched)
@@ -211,6 +213,8 @@ def _notes(
         "The paper's rows were measured on Visual Genome, 5,000 photos of some 40 regions each, "
         "with VGG-16 networks."
     )
+    if "opening ms" in runtime:
+        yield "Opening a photo is reading and resizing it; the paper's totals leave that out."
     if not boxes.any():
         yield "No region covers an annotated box; make sure that both are in one frame."
     if not any(map(any, (description.captions for description in described))):

@@ -41,7 +41,9 @@ def describe_annotated(
             prepared.append(describer.prepare(image, frame=frame))
             if callable(source):
                 upright = image.resize(frame, Image.Resampling.BILINEAR)
+                describer.stopwatch.lap("opening")
                 given.append(np.asarray(source(photo, upright))[: describer.regions])
+                describer.stopwatch.lap("proposals")
         if callable(source):
             yield from describer.recognise(prepared, given, captions=captions)
         else:

@@ -27,13 +27,9 @@ from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.evaluation.average_precision import average_precision
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Measure, Report, Row, Table
-from dcsearch.likelihood import (
-    OBJECTNESS_WEIGHT,
-    LikelihoodScorer,
-    Phrase,
-    known_phrase,
-    region_scores,
-)
+from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.phrase import Phrase, known_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 
 COLUMNS = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
 OVERLAPS = tuple(step / 20 for step in range(10, 20))
@@ -94,8 +90,6 @@ def evaluate_detection(
     categories: Sequence[str],
     overlap: float = 0.5,
     per_photo: int = 100,
-    model_name: str,
-    model_sha256: str,
     source: str = "model",
     batch: int = 40,
     on_progress: Progress = silent,
@@ -136,8 +130,6 @@ def evaluate_detection(
         categories: names, each a phrase; see `category_names`.
         overlap: of two boxes of a phrase with a higher IoU the lower scored one goes.
         per_photo: boxes kept of a phrase and photo (COCO: 100).
-        model_name: for the report.
-        model_sha256: for the report.
         source: where the regions come from, for the report.
         batch: photos scored at a time; changes nothing but the memory.
         on_progress: told ("photos", done, of) and then ("categories", done, of).
@@ -182,8 +174,8 @@ def evaluate_detection(
     unknown = [each.name for each in measured if each.name not in phrases]
     return Report(
         protocol="detection",
-        model_name=model_name,
-        model_sha256=model_sha256,
+        model_name=scorer.checkpoint.name,
+        model_sha256=scorer.checkpoint.sha256,
         settings={
             "photos": len(seen),
             "categories": len(measured),
@@ -197,7 +189,11 @@ def evaluate_detection(
             "objectness weight": OBJECTNESS_WEIGHT,
         },
         tables=(
-            Table(name="Detection", columns=COLUMNS, rows=(_mean_row(model_name, measured),)),
+            Table(
+                name="Detection",
+                columns=COLUMNS,
+                rows=(_mean_row(scorer.checkpoint.name, measured),),
+            ),
             _calibration(measured),
             _by_category(measured, phrases),
         ),

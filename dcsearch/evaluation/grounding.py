@@ -20,13 +20,9 @@ from dcsearch.describe import Description
 from dcsearch.errors import DataError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
-from dcsearch.likelihood import (
-    OBJECTNESS_WEIGHT,
-    LikelihoodScorer,
-    Phrase,
-    known_phrase,
-    region_scores,
-)
+from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.phrase import Phrase, known_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 
 RECALLS = (1, 5, 10)
 OVERLAP = 0.5
@@ -66,8 +62,6 @@ def evaluate_grounding(
     scorer: LikelihoodScorer,
     *,
     long_phrases: bool = False,
-    model_name: str,
-    model_sha256: str,
     source: str = "model",
     on_progress: Progress = silent,
 ) -> Report:
@@ -95,8 +89,6 @@ def evaluate_grounding(
         described: the regions of each, boxes in the frame of the annotation.
         scorer: of the checkpoint that made the codes.
         long_phrases: ask for the long phrases too.
-        model_name: for the report.
-        model_sha256: for the report.
         source: where the regions come from, for the report.
         on_progress: told ("phrases", photos done, photos).
 
@@ -127,8 +119,8 @@ def evaluate_grounding(
     of_size = {s: [g for g in grounded if g.size == s] for s in ("small", "medium", "large")}
     return Report(
         protocol="grounding",
-        model_name=model_name,
-        model_sha256=model_sha256,
+        model_name=scorer.checkpoint.name,
+        model_sha256=scorer.checkpoint.sha256,
         settings={
             "photos": len(photos),
             "phrases": len(grounded),
@@ -140,7 +132,7 @@ def evaluate_grounding(
             "objectness weight": OBJECTNESS_WEIGHT,
         },
         tables=(
-            _table("Grounding", {model_name: grounded}),
+            _table("Grounding", {scorer.checkpoint.name: grounded}),
             _table("By kind of phrase", {kind or "none": own for kind, own in of_kind.items()}),
             _table("By size of box", {size: own for size, own in of_size.items() if own}),
         ),

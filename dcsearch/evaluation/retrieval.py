@@ -26,6 +26,7 @@ from dcsearch.errors import DataError, UsageError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.published import retrieval_rows
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
+from dcsearch.evaluation.rivals import Drawn, align_rivals, only_ranks_matter
 from dcsearch.evaluation.scoring import Alignment, Scoring, align
 from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.fcln import METHODS
@@ -127,7 +128,7 @@ def evaluate_retrieval(
     seeds: int = 10,
     scorings: Sequence[Scoring] = (Scoring(),),
     source: str = "model",
-    report: Progress = silent,
+    on_progress: Progress = silent,
 ) -> Report:
     """The figures of `seeds` draws of a pool and its queries, beside the paper's Table 2.
 
@@ -144,7 +145,7 @@ def evaluate_retrieval(
         seeds: draws, from seed 0 on.
         scorings: ways to score; a row for each.
         source: where the boxes come from, for the settings.
-        report: told of progress.
+        on_progress: told ("phrases", photos done, photos).
 
     Raises:
         UsageError: too few photos with that many phrases.
@@ -158,7 +159,17 @@ def evaluate_retrieval(
     ]
     described = [_best(description, regions) for description in described]
     texts = sorted({a.text for _, drawn in draws for query in drawn for a in query.phrases})
-    alignments = align(described, texts, scorer, scorings, report=report)
+    if len(scorings) == 1 and only_ranks_matter(scorings[0]):
+        drawn = [
+            Drawn(one.pool[query.photo], tuple(asked.text for asked in query.phrases))
+            for one in draws
+            for query in one.queries
+        ]
+        alignments = [
+            align_rivals(described, texts, scorer, scorings[0], drawn, on_progress=on_progress)
+        ]
+    else:
+        alignments = align(described, texts, scorer, scorings, on_progress=on_progress)
     outcomes = [
         [outcome(one, described, texts, alignment, mean=scoring.mean) for one in draws]
         for scoring, alignment in zip(scorings, alignments, strict=True)

@@ -15,13 +15,9 @@ import numpy as np
 from dcsearch.describe import Description
 from dcsearch.errors import UsageError
 from dcsearch.evaluation.progress import Progress, silent
-from dcsearch.likelihood import (
-    OBJECTNESS_WEIGHT,
-    LikelihoodScorer,
-    Phrase,
-    known_phrase,
-    region_scores,
-)
+from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.phrase import Phrase, known_phrase
+from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 from dcsearch.similarity import SimilarityScorer
 from dcsearch.vocabulary import Vocabulary
 
@@ -94,7 +90,7 @@ def align(
     scorer: LikelihoodScorer,
     scorings: Sequence[Scoring],
     *,
-    report: Progress = silent,
+    on_progress: Progress = silent,
     batch: int = 200,
 ) -> list[Alignment]:
     """Alignment of every text in every photo, for each way of scoring.
@@ -107,10 +103,10 @@ def align(
         texts: M, as people write them.
         scorer: of the network that described them.
         scorings: any number.
-        report: told of photos done.
+        on_progress: told ("phrases", photos done, photos).
         batch: photos scored at a time; changes nothing but memory and speed.
     """
-    phrases, columns = _phrases(texts, scorer.checkpoint.vocabulary, scorings)
+    phrases, columns = phrases_to_score(texts, scorer.checkpoint.vocabulary, scorings)
     aligned = [
         Alignment(
             np.full((len(described), len(texts)), NOWHERE, dtype=np.float32),
@@ -118,12 +114,12 @@ def align(
         )
         for _ in scorings
     ]
-    searched = len(scorings) == 1 and _searchable(scorings[0])
+    searched = len(scorings) == 1 and searchable(scorings[0])
     priors = [_Prior(len(phrases)) for _ in scorings]
     for first in range(0, len(described) if phrases else 0, batch):
-        chunk = _Chunk(described[first : first + batch])
+        chunk = Chunk(described[first : first + batch])
         if searched:
-            found = [_search(chunk, phrases, scorer, scorings[0])]
+            found = [search(chunk, phrases, scorer, scorings[0])]
         else:
             found = _compare(chunk, phrases, scorer, scorings, priors)
         for (scores, regions), result, column in zip(found, aligned, columns, strict=True):
@@ -132,7 +128,7 @@ def align(
             rows = np.arange(first, first + len(chunk.counts))[:, None]
             result.scores[rows, filled] = scores[:, asked]
             result.regions[rows, filled] = regions[:, asked]
-        report("phrases", min(first + batch, len(described)), len(described))
+        on_progress("phrases", min(first + batch, len(described)), len(described))
     for own, result, prior, column in zip(scorings, aligned, priors, columns, strict=True):
         for place, index in enumerate(column):
             if index is None:
@@ -143,8 +139,8 @@ def align(
     return aligned
 
 
-def _searchable(scoring: Scoring) -> bool:
-    """Whether a partial sum of its score only falls."""
+def searchable(scoring: Scoring) -> bool:
+    """Whether a partial sum of its score only falls, so that `search` knows it."""
     plain = Scoring(
         mean=scoring.mean,
         end=scoring.end,
@@ -154,12 +150,12 @@ def _searchable(scoring: Scoring) -> bool:
     return scoring == plain
 
 
-class _Chunk:
+class Chunk:
     """The regions of some photos, photo by photo."""
 
     def __init__(self, described: Sequence[Description]) -> None:
         self.counts = np.array([len(description.codes) for description in described])  # (P,)
-        self.ends = np.cumsum(self.counts)
+        self.starts = np.cumsum(self.counts) - self.counts  # (P,)
         self.codes = np.concatenate([description.codes for description in described])
         self.objectness = np.concatenate([description.objectness for description in described])
 
@@ -170,7 +166,7 @@ class _Chunk:
         all_scores = np.full(shape, NOWHERE, dtype=np.float32)
         all_regions = np.full(shape, -1, dtype=np.int64)
         all_scores[full] = scores
-        all_regions[full] = regions - (self.ends - self.counts)[full, None]
+        all_regions[full] = np.where(regions < 0, -1, regions - self.starts[full, None])
         return all_scores, all_regions
 
 
@@ -194,25 +190,31 @@ class _Prior:
         return mean
 
 
-def _search(
-    chunk: _Chunk, phrases: Sequence[Phrase], scorer: LikelihoodScorer, scoring: Scoring
+def search(
+    chunk: Chunk,
+    phrases: Sequence[Phrase],
+    scorer: LikelihoodScorer,
+    scoring: Scoring,
+    *,
+    least: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and regions (P, M) by one scoring."""
+    """Scores and regions (P, M) by one scoring; `least` (P, M) as for `best_regions`."""
     nothing = np.zeros(len(chunk.codes), dtype=np.float32)
-    full = int((chunk.counts > 0).sum())
+    full = chunk.counts > 0
     return chunk.in_photos(
         *scorer.best_regions(
             chunk.codes,
             phrases,
-            photos=np.repeat(np.arange(full), chunk.counts[chunk.counts > 0]),
+            photos=np.repeat(np.arange(full.sum()), chunk.counts[full]),
             bias=region_scores(nothing, chunk.objectness, weight=scoring.objectness_weight),
             end=scoring.end,
+            least=None if least is None else least[full],
         )
     )
 
 
 def _compare(
-    chunk: _Chunk,
+    chunk: Chunk,
     phrases: Sequence[Phrase],
     scorer: LikelihoodScorer,
     scorings: Sequence[Scoring],
@@ -225,7 +227,7 @@ def _compare(
         similarity = SimilarityScorer(scorer.checkpoint, device=str(scorer.device))
         cosines = similarity.cosines(chunk.codes, phrases)  # (R, M)
     lengths = np.array([len(phrase.tokens) for phrase in phrases])
-    starts = (chunk.ends - chunk.counts)[chunk.counts > 0]
+    starts = chunk.starts[chunk.counts > 0]
     found = []
     for own, prior in zip(scorings, priors, strict=True):
         values = words + end if own.end else words
@@ -245,7 +247,7 @@ def _compare(
     return found
 
 
-def _phrases(
+def phrases_to_score(
     texts: Sequence[str], vocabulary: Vocabulary, scorings: Sequence[Scoring]
 ) -> tuple[list[Phrase], list[list[int | None]]]:
     """The different phrases to score, and for each scoring which of them each text is."""

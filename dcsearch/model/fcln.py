@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -52,6 +52,7 @@ class FCLNConfig:
     encoding_normalised: bool  # layer normalisation before the encoded code's ReLU
     language_hidden: int  # H
     embedding_size: int = 0  # of the space that phrases and regions share; 0 is none
+    landmarks: int = 0  # K, codes of regions at large that are kept beside the weights
     longest_caption: int  # words
     recognition_dropout: float
     language_dropout: float
@@ -141,7 +142,7 @@ class FCLNConfig:
         """
         may_be_zero = (
             *("proposals_considered", "recognised_boxes"),
-            *("described_regions", "discriminated_regions", "embedding_size"),
+            *("described_regions", "discriminated_regions", "embedding_size", "landmarks"),
         )
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
@@ -281,6 +282,7 @@ class FCLN(nn.Module):
             hidden=config.language_hidden,
             dropout=config.language_dropout,
             normalised=config.encoding_normalised,
+            landmarks=config.landmarks,
         )
         if config.embedding_size:
             self.embedding = PhraseEmbedding(
@@ -294,7 +296,12 @@ class FCLN(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, pixels: Tensor, *, most: int | None = None, moved: bool = True
+        self,
+        pixels: Tensor,
+        *,
+        most: int | None = None,
+        moved: bool = True,
+        lap: Callable[[str], None] = lambda stage: None,
     ) -> list[Regions]:
         """Regions of each photo (test time).
 
@@ -302,12 +309,15 @@ class FCLN(nn.Module):
             pixels: (B, 3, H, W) uint8 RGB.
             most: regions of a photo at the most; None is all that the final NMS leaves.
             moved: give final boxes; otherwise those of the localization layer.
+            lap: told when "CNN" and "proposals" end, as the paper's Table 1 calls the stages; what
+                follows is "CNN" again.
 
         Raises:
             UsageError: the network is a region RNN.
         """
         height, width = pixels.shape[2:]
         features = self.features(pixels)
+        lap("CNN")
         if self.config.method == "full_image_rnn":
             whole = pixels.new_tensor([[0, 0, width, height]], dtype=torch.float32)
             given = [whole] * len(pixels)
@@ -321,6 +331,7 @@ class FCLN(nn.Module):
             self.proposals(candidates, photo, width=width, height=height)
             for photo in range(len(pixels))
         ]
+        lap("proposals")
         return self.recognise(features, boxes, width=width, height=height, most=most, moved=moved)
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -485,7 +496,7 @@ class FCLN(nn.Module):
 
         rows, owners = self._describable(batch, targets)
         encoded = self.language.encode(recognised.codes[rows])
-        phrases = [self._draw(targets[photo].phrases[region]) for photo, region in owners]
+        phrases = self._spoken(owners, targets)
         tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(pixels.device)
         lengths = (tokens >= 0).sum(dim=1)  # (captions,)
         spoken, normalisers = self.language.read(encoded, tokens)
@@ -589,10 +600,25 @@ class FCLN(nn.Module):
         rows, owners = [], []
         for of_photo in rows_of:
             with_words = [entry for entry in of_photo if targets[entry[1][0]].phrases[entry[1][1]]]
-            for row, owner in with_words[: config.described_regions or None]:
-                rows.append(row)
-                owners.append(owner)
+            for row, (photo, region) in with_words[: config.described_regions or None]:
+                times = 1
+                if config.method == "full_image_rnn":  # its one region learns all captions
+                    times = len(targets[photo].phrases[region])
+                rows += [row] * times
+                owners += [(photo, region)] * times
         return rows, owners
+
+    def _spoken(
+        self, owners: Sequence[tuple[int, int]], targets: Sequence[Target]
+    ) -> list[PhraseTarget]:
+        """A phrase of each described region: one drawn from its own, or all of them in turn."""
+        if self.config.method == "full_image_rnn":
+            return [
+                phrase
+                for photo, region in dict.fromkeys(owners)
+                for phrase in targets[photo].phrases[region]
+            ]
+        return [self._draw(targets[photo].phrases[region]) for photo, region in owners]
 
     @staticmethod
     def _draw(phrases: Sequence[PhraseTarget]) -> PhraseTarget:

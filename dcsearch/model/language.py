@@ -38,6 +38,8 @@ def pad_tokens(sequences: Sequence[Sequence[int]]) -> Tensor:
 class LanguageModel(nn.Module):
     """Encoder of region codes, word embeddings, one LSTM layer, and the vocabulary softmax."""
 
+    landmarks: Tensor | None  # (K, E) encoded codes of regions at large
+
     def __init__(
         self,
         *,
@@ -47,6 +49,7 @@ class LanguageModel(nn.Module):
         hidden: int,
         dropout: float,
         normalised: bool,
+        landmarks: int = 0,
     ) -> None:
         """Make the model.
 
@@ -58,6 +61,7 @@ class LanguageModel(nn.Module):
             dropout: on the embeddings and on what the softmax reads, in training.
             normalised: layer-normalise the encoded code before its ReLU; without, fast training
                 saturates the LSTM's gates (the paper trains slowly and has none).
+            landmarks: K, codes kept beside the weights for dcsearch/prior.py; 0 is none.
         """
         super().__init__()
         self.end = words
@@ -75,6 +79,9 @@ class LanguageModel(nn.Module):
         self.output = nn.Linear(hidden, words + 1)
         nn.init.constant_(self.output.bias, -math.log(words + 1))  # probabilities sum to 1 at first
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer(
+            "landmarks", torch.zeros(landmarks, encoded_size) if landmarks else None
+        )
 
     def encode(self, codes: Tensor) -> Tensor:
         """What the LSTM reads at step -1: (N, E), not negative, of codes (N, D)."""

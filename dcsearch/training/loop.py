@@ -1,6 +1,7 @@
 """Training an FCLN end to end: one loop, resumable to the step (paper section 3.3, modernised)."""
 
 import contextlib
+import copy
 import dataclasses
 import json
 import math
@@ -24,6 +25,7 @@ from dcsearch.evaluation.proposals import proposals_of_file
 from dcsearch.model.checkpoint import save_checkpoint
 from dcsearch.model.fcln import FCLN, FCLNConfig, Target
 from dcsearch.training.backbone_weights import load_backbone
+from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
 from dcsearch.training.photos import Batches, TrainingPhotos, as_one_region, collate
 from dcsearch.training.validation import localization, mean_losses
 from dcsearch.vocabulary import Vocabulary
@@ -297,6 +299,7 @@ class _Run:
                 saved = time.monotonic()
         with uninterrupted():
             self.save()
+            self._finish()
         return self.checkpoint
 
     def _progress(
@@ -423,14 +426,25 @@ class _Run:
         os.replace(whole, self.state_file)
         own = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
+        self._save_checkpoint(self.model)
+        self.model.load_state_dict(own)
+
+    def _finish(self) -> None:
+        """Write the checkpoint once more, with landmarks; the run itself stays as it is."""
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.average)
+        photos = self.photos.photos
+        keep_landmarks(model, sample_landmarks(model.eval(), photos, seed=self.options.seed))
+        self._save_checkpoint(model)
+
+    def _save_checkpoint(self, model: FCLN) -> None:
         save_checkpoint(
             self.checkpoint,
-            self.model,
+            model,
             self.vocabulary,
             name=self.options.name,
             provenance={**self.provenance, "step": self.step, "seconds": round(self.seconds)},
         )
-        self.model.load_state_dict(own)
 
     def load(self) -> None:
         """Take up the saved state.

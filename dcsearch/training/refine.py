@@ -31,6 +31,7 @@ from dcsearch.model.losses import (
     word_loss,
 )
 from dcsearch.model.matching import match
+from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
 from dcsearch.training.photos import Batches, TrainingPhotos, collate
 
 
@@ -101,7 +102,8 @@ def refine(
     device = choose_device(options.device)
     model = checkpoint.model.to(device)
     folder, file = (data, data / "train.jsonl") if data.is_dir() else (data.parent, data)
-    bank = collect(checkpoint, read_regions(file), options, device=device, report=report)
+    photos = read_regions(file)
+    bank = collect(checkpoint, photos, options, device=device, report=report)
     if not bank.phrases:
         raise DataError(f"{file} holds no phrase; nothing can be learned from it")
     began = time.monotonic()
@@ -145,7 +147,7 @@ def refine(
                 RefiningProgress(stage="refining", done=step + 1, of=options.steps, losses=means)
             )
             sums = {}
-    model.eval()
+    keep_landmarks(model, sample_landmarks(model.eval(), photos, seed=options.seed))
     provenance: dict[str, Any] = {
         **checkpoint.provenance,
         "refined": {

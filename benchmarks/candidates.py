@@ -1,0 +1,149 @@
+"""How well cheap guesses propose the regions that a question is about: the study of docs/search.md.
+
+python benchmarks/candidates.py --db index.db --data val.jsonl [--photos 700] [--output FILE]
+
+Of some photos of an index, every region is scored exactly for every phrase. Then each way to
+propose regions may name a share of them, and what counts is how many of the ten photos with the
+best exact scores it leaves in reach. Captions name as many as they name; their share is told.
+"""
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcsearch.data.regions import read_regions
+from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.model.checkpoint import load_checkpoint
+from dcsearch.phrase import Phrase, known_phrase
+from dcsearch.plane import Plane, Projection
+from dcsearch.region_score import objectness_score
+from dcsearch.similarity import SimilarityScorer
+from indexer.codes import read_codes, regions_of
+from indexer.database import open_database
+
+Array = NDArray[Any]
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+SCALES = (5.0, 10.0, 20.0)  # of a cosine beside objectness
+LANDMARKS = (128, 256, 512)
+
+
+def within_reach(named: Array, exact: Array, owner: Array, top: int = 10) -> float:
+    """Share of the best photos whose place the regions named (n,) are enough to find."""
+    return (
+        len(set(best_photos(exact[named], owner[named], top)) & set(best_photos(exact, owner, top)))
+        / top
+    )
+
+
+def best_photos(scores: Array, owner: Array, top: int) -> list[int]:
+    """Photos with the best regions."""
+    order = owner[np.argsort(-scores, kind="stable")]
+    return list(dict.fromkeys(order.tolist()))[:top]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--db", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="annotated photos, JSON lines")
+    parser.add_argument("--photos", type=int, default=700)
+    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    checkpoint = load_checkpoint(options.model)
+    scorer = LikelihoodScorer(checkpoint, device="cpu", bfloat16=False)
+    chance = random.Random(options.seed)
+    texts = sorted(
+        {
+            text
+            for photo in read_regions(options.data)
+            for each in photo.regions
+            for text in each.phrases
+        }
+    )
+    phrases: list[Phrase] = []
+    for text in chance.sample(texts, len(texts)):
+        phrase = known_phrase(text, checkpoint.vocabulary)
+        if phrase and len(phrases) < options.questions:
+            phrases.append(phrase)
+
+    with open_database(options.db) as database:
+        ids = np.concatenate([chunk.photo_ids for chunk in read_codes(database)])
+        ids = ids[:: max(1, len(ids) // options.photos)]
+        chunks = list(read_codes(database, photo_ids=ids))
+        details = regions_of(database, ids.tolist())
+    codes = np.concatenate([chunk.codes for chunk in chunks])
+    added = objectness_score(np.concatenate([chunk.objectness for chunk in chunks]))
+    counts = np.concatenate([chunk.counts for chunk in chunks])
+    owner = np.repeat(np.arange(len(counts)), counts)
+    captions = [
+        set(caption.split()) for photo in ids.tolist() for caption in details[photo].captions
+    ]
+    exact = scorer.log_likelihoods(codes, phrases)  # (R, M)
+    scores = exact + added[:, None]
+    print(
+        f"{len(counts)} photos, {len(codes):,} regions, {len(phrases)} phrases, seed {options.seed}"
+    )
+
+    first, _ = scorer.words_and_end(
+        codes,
+        [
+            Phrase(text="", words=each.words[:1], tokens=each.tokens[:1], unknown=())
+            for each in phrases
+        ],
+    )
+    guesses: dict[str, Array] = {"first word": first + added[:, None]}
+    if checkpoint.config.embedding_size:
+        cosines = SimilarityScorer(checkpoint, device="cpu").cosines(codes, phrases)
+        for scale in SCALES:
+            guesses[f"embedding, cosine x {scale:g}"] = scale * cosines + added[:, None]
+    random_rows = np.random.default_rng(options.seed).permutation(len(codes))
+    points = Projection.of(codes[random_rows[:20_000]])(codes)
+    for count in LANDMARKS:
+        known = random_rows[:count]
+        planes = [Plane(points[known], exact[known, column]) for column in range(len(phrases))]
+        guesses[f"plane, {count} landmarks"] = (
+            np.stack([plane(points) for plane in planes], 1) + added[:, None]
+        )
+
+    result: dict[str, Any] = {}
+    print(f"{'ten best photos in reach of':36s}" + "".join(f"{share:9.1%}" for share in SHARES))
+    for name, guess in guesses.items():
+        row = []
+        for share in SHARES:
+            most = round(share * len(codes))
+            named = [np.argsort(-guess[:, column])[:most] for column in range(len(phrases))]
+            row.append(
+                float(np.mean([within_reach(n, scores[:, c], owner) for c, n in enumerate(named)]))
+            )
+        result[name] = dict(zip(map(str, SHARES), row, strict=True))
+        print(f"{name:36s}" + "".join(f"{value:9.3f}" for value in row))
+    for name, needs in (
+        ("captions with all words", all),
+        ("captions with any word but a, the", any),
+    ):
+        reached, shares = [], []
+        for column, phrase in enumerate(phrases):
+            words = [
+                word for word in phrase.words if word not in ("a", "an", "the")
+            ] or phrase.words
+            rows = np.array(
+                [row for row, caption in enumerate(captions) if needs(w in caption for w in words)],
+                dtype=np.int64,
+            )
+            reached.append(within_reach(rows, scores[:, column], owner))
+            shares.append(len(rows) / len(codes))
+        result[name] = {"share": float(np.mean(shares)), "reach": float(np.mean(reached))}
+        print(f"{name:36s}{np.mean(reached):.3f} with {np.mean(shares):.1%} of the regions")
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

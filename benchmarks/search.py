@@ -1,0 +1,200 @@
+"""Time, memory and faithfulness of the search, beside looking at every region.
+
+python benchmarks/search.py --db index.db --data val.jsonl [--exhaustive 40] [--output search.json]
+
+The questions are phrases of the annotated photos. In one process: the time of each in turn, warm;
+the memory until then; the same questions answered by looking at every region, and how many of
+those ten best photos the search has; two of them by --exact, for the ratio. Questions of four
+phrases of one photo, asked of the annotated photos alone, where the index has them, say whether the
+search finds the photo that was meant as often as --exact does. Then new processes are started, to
+see where the time of a first question goes.
+"""
+
+import argparse
+import random
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from measurement import Timing, add_common_options, machine, peak_memory, report, use_threads
+
+from dcsearch.data.regions import AnnotatedPhoto, read_regions
+from dcsearch.phrase import known_phrase
+from dcsearch.question import Question, Term
+from indexer import Index
+from indexer.codes import read_codes
+from indexer.filters import PhotoFilter
+from indexer.search import SearchOptions
+
+COLD = """
+import time
+from pathlib import Path
+moments = [("", time.perf_counter())]
+def passed(name): moments.append((name, time.perf_counter()))
+import cli.query; passed("command line")
+from indexer import Index; passed("numpy, SQLAlchemy, FAISS")
+index = Index.open({db!r}, model={model}); passed("open the database")
+searcher = index.searcher(); passed("language model")
+searcher.cache.current(); passed("open the cache")
+index.query({phrase!r}); passed("answer and history")
+for (_, before), (name, after) in zip(moments, moments[1:]):
+    print(f"{{name}}\\t{{after - before}}")
+"""
+
+
+def questions(photos: list[AnnotatedPhoto], count: int, index: Index, seed: int) -> list[str]:
+    """Different phrases of the photos, some words of each known to the model."""
+    vocabulary = index.searcher().vocabulary
+    texts = {text for photo in photos for region in photo.regions for text in region.phrases}
+    known = sorted(text for text in texts if known_phrase(text, vocabulary))
+    return random.Random(seed).sample(known, min(count, len(known)))
+
+
+def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
+    """Ids of the best photos for each phrase, every region scored; one pass for all phrases."""
+    from dcsearch.likelihood import LikelihoodScorer
+    from dcsearch.model.checkpoint import load_checkpoint
+    from dcsearch.region_score import region_scores
+
+    searcher = index.searcher()
+    scorer = LikelihoodScorer(load_checkpoint(searcher.header.path), device="cpu")
+    phrases = [known_phrase(text, searcher.vocabulary) for text in texts]
+    ids, best = [], []
+    for chunk in read_codes(index.database, chunk=128):
+        likelihoods = scorer.log_likelihoods(chunk.codes, [each for each in phrases if each])
+        scores = region_scores(likelihoods, chunk.objectness)
+        some = chunk.counts > 0
+        starts = (chunk.counts.cumsum() - chunk.counts)[some]
+        ids.append(chunk.photo_ids[some])
+        best.append(np.maximum.reduceat(scores, starts, axis=0))  # (P, M)
+    photo_ids, photos = np.concatenate(ids), np.concatenate(best)
+    return [photo_ids[np.argsort(-column)[:top]].tolist() for column in photos.T]
+
+
+def ids_of(index: Index) -> dict[str, int]:
+    """Photo ids by path."""
+    from sqlalchemy import select
+
+    from indexer.schema import Photo
+
+    with index.database.reading() as connection:
+        rows = connection.execute(select(Photo.path, Photo.id))
+        return {str(path): photo_id for path, photo_id in rows}
+
+
+def labelled(index: Index, photos: list[AnnotatedPhoto], count: int, seed: int) -> dict[str, float]:
+    """R@10 of questions of four phrases of a photo among the annotated photos, both ways."""
+    chance = random.Random(seed)
+    only = PhotoFilter(limit_to=frozenset(str(photo.path.resolve()) for photo in photos))
+    vocabulary = index.searcher().vocabulary
+    asked = []
+    for photo in chance.sample(photos, len(photos)):
+        texts = sorted({text for region in photo.regions for text in region.phrases})
+        texts = [text for text in texts if known_phrase(text, vocabulary)]
+        if len(texts) >= 4:
+            terms = tuple(Term(text) for text in chance.sample(texts, 4))
+            asked.append((str(photo.path.resolve()), Question(terms=terms)))
+    found = {"search": 0, "exact": 0}
+    for path, question in asked[:count]:
+        for name in found:
+            answer = index.query(question, only=only, exact=name == "exact", record=False)
+            found[name] += path in [str(result.path) for result in answer.results]
+    return {name: number / min(count, len(asked)) for name, number in found.items()}
+
+
+def cold(index: Index, phrase: str, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of each part of a first question in a new process, and of the whole program."""
+    model = f"Path({str(options.model)!r})" if options.model else None
+    code = COLD.format(db=str(index.database.path), model=model, phrase=phrase)
+    program = "from cli.main import run; run()"
+    seconds: dict[str, list[float]] = {}
+    for _ in range(options.repeats):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        for line in done.stdout.splitlines():
+            name, _, value = line.partition("\t")
+            seconds.setdefault(name, []).append(float(value))
+        began = perf_counter()
+        arguments = ["query", phrase, "--db", str(index.database.path)]
+        arguments += ["--model", str(options.model)] if options.model else []
+        subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=True)
+        seconds.setdefault("the whole program", []).append(perf_counter() - began)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--db", type=Path, required=True, help="an index")
+    parser.add_argument("--data", type=Path, required=True, help="annotated photos, JSON lines")
+    parser.add_argument("--questions", type=int, default=200, help="that are timed")
+    parser.add_argument("--exhaustive", type=int, default=40, help="of them, compared; 0 is none")
+    parser.add_argument("--labelled", type=int, default=50, help="of four phrases; 0 is none")
+    parser.add_argument("--top", type=int, default=10)
+    add_common_options(parser)
+    options = parser.parse_args()
+    photos = read_regions(options.data)
+
+    with Index.open(options.db, model=options.model, device=options.device) as index:
+        texts = questions(photos, options.questions, index, options.seed)
+        for text in texts[:5]:  # warms up
+            index.query(text, record=False)
+        seconds, answers = [], {}
+        for text in texts:
+            began = perf_counter()
+            answers[text] = index.query(text, top=options.top, record=False)
+            seconds.append(perf_counter() - began)
+        memory = peak_memory()
+        use_threads(options.threads)
+        about = machine()
+        answer = answers[texts[0]]
+        timings = {"warm": Timing(seconds=tuple(seconds))}
+        facts: dict[str, object] = {
+            "photos": answer.photos,
+            "regions": answer.regions,
+            "median_ms": 1000 * statistics.median(seconds),
+            "percentile_95_ms": 1000 * float(np.quantile(seconds, 0.95)),
+            "memory_mib": memory,
+        }
+        lines = [
+            ("index", f"{answer.photos:,} photos, {answer.regions:,} regions"),
+            ("questions", f"{len(texts)}, one phrase each"),
+            ("warm, median", f"{facts['median_ms']:.0f} ms"),
+            ("warm, 95th percentile", f"{facts['percentile_95_ms']:.0f} ms"),
+            ("memory until here", f"{memory:.0f} MiB"),
+        ]
+        if options.exhaustive:
+            compared = texts[: options.exhaustive]
+            ids = ids_of(index)
+            shares = []
+            for text, best in zip(compared, everything(index, compared, options.top), strict=True):
+                got = {ids[str(result.path)] for result in answers[text].results}
+                shares.append(len(got & set(best)) / len(best))
+            began = perf_counter()
+            for text in compared[:2]:
+                index.searcher().search(
+                    Question(terms=(Term(text),)), SearchOptions(exact=True), record=False
+                )
+            exact = (perf_counter() - began) / 2
+            facts |= {"recall_of_exhaustive": statistics.mean(shares), "exact_seconds": exact}
+            lines += [
+                ("of the exhaustive ten best", f"{statistics.mean(shares):.3f} of {len(shares)}"),
+                ("the least of them", f"{min(shares):.1f}"),
+                ("--exact", f"{exact:.1f} s"),
+                ("--exact / search", f"{exact / statistics.median(seconds):.0f}"),
+            ]
+        if options.labelled:
+            recall = labelled(index, photos, options.labelled, options.seed)
+            facts |= {f"labelled_recall_at_10_{name}": value for name, value in recall.items()}
+            lines += [(f"labelled R@10, {name}", f"{value:.3f}") for name, value in recall.items()]
+        for name, values in cold(index, texts[0], options).items():
+            timings[f"cold: {name}"] = Timing(seconds=tuple(values))
+            lines.append((f"cold: {name}", str(timings[f"cold: {name}"])))
+    report(options=options, about=about, timings=timings, facts=facts, lines=lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Indexes whose regions have the codes that a test gives them, and what a plain loop answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from dcsearch.alignment import align
+from dcsearch.model.header import CheckpointHeader
+from dcsearch.phrase import read_phrase
+from dcsearch.question import Question
+from indexer import store
+from indexer.answer import Answer
+from indexer.database import Database
+from indexer.photos import PhotoOrigin
+from indexer.plan import Task
+from indexer.schema import Photo
+from indexer.search import Searcher
+
+WIDTH, HEIGHT = 160, 120
+CODE_SIZE = 16  # of the tiny network
+
+
+class Regions(NamedTuple):
+    """What a model saw in a photo."""
+
+    boxes: np.ndarray
+    objectness: np.ndarray
+    captions: tuple[str, ...]
+    codes: np.ndarray
+
+
+def some_regions(chance: np.random.Generator, count: int, *, spread: float = 1.0) -> Regions:
+    """Boxes, objectness and codes drawn by chance; codes that spread less are more alike."""
+    low = chance.uniform(0, 0.6, size=(count, 2))
+    high = low + chance.uniform(0.1, 0.4, size=(count, 2))
+    return Regions(
+        boxes=(np.hstack([low, high]) * [WIDTH, HEIGHT, WIDTH, HEIGHT]).astype("f4"),
+        objectness=np.sort(chance.uniform(0.05, 1.0, size=count))[::-1].astype("f4"),
+        captions=tuple(f"thing {number}" for number in range(count)),
+        codes=np.abs(1 + spread * chance.normal(size=(count, CODE_SIZE))).astype("f2"),
+    )
+
+
+def some_photos(
+    count: int, *, seed: int = 0, least: int = 0, most: int = 8, spread: float = 1.0
+) -> dict[str, Regions]:
+    """Photos /p/000.jpg and on, each of `least` to `most` regions."""
+    chance = np.random.default_rng(seed)
+    return {
+        f"/p/{number:03}.jpg": some_regions(chance, int(regions), spread=spread)
+        for number, regions in enumerate(chance.integers(least, most + 1, size=count))
+    }
+
+
+def write(database: Database, header: CheckpointHeader, photos: Mapping[str, Regions]) -> None:
+    """Store photos as described by a model, in place of what the index had at their paths."""
+    with database.writing() as connection:
+        model = store.use_model(
+            connection, name=header.name, sha256=header.sha256, config=header.config
+        )
+        store.write_described(
+            connection,
+            model,
+            [
+                store.Described(
+                    task=Task(path, 1, 1),
+                    content_hash="0" * 64,
+                    width=WIDTH,
+                    height=HEIGHT,
+                    origin=PhotoOrigin(taken_at=None, camera=""),
+                    seen=seen,
+                )
+                for path, seen in photos.items()
+            ],
+        )
+
+
+def photo_ids(database: Database) -> dict[str, int]:
+    """The id of every photo that the index knows, by path."""
+    with database.reading() as connection:
+        return {
+            str(path): number for number, path in connection.execute(select(Photo.id, Photo.path))
+        }
+
+
+def set_state(database: Database, path: str, state: str) -> None:
+    """Give a photo another state, as indexing does."""
+    with database.writing() as connection:
+        store.set_states(connection, {photo_ids(database)[path]: state})
+
+
+def delete(database: Database, *paths: str) -> None:
+    """Remove photos from the index."""
+    ids = photo_ids(database)
+    with database.writing() as connection:
+        store.delete_photos(connection, [ids[path] for path in paths])
+
+
+class Found(NamedTuple):
+    """A photo of an answer: the phrase, box and score of each of its regions."""
+
+    path: str
+    score: float
+    regions: tuple[tuple[str, tuple[float, ...], float], ...]
+
+
+def found(answer: Answer) -> list[Found]:
+    """The photos of an answer in short."""
+    return [
+        Found(
+            path=str(result.path),
+            score=result.score,
+            regions=tuple((one.phrase, one.box, one.score) for one in result.regions),
+        )
+        for result in answer.results
+    ]
+
+
+def assert_same(one: Sequence[Found], other: Sequence[Found]) -> None:
+    """Two answers have the same photos and places in the same order, of the same scores."""
+
+    def places(answer: Sequence[Found]) -> list[tuple[str, list[tuple[str, tuple[float, ...]]]]]:
+        return [(photo.path, [region[:2] for region in photo.regions]) for photo in answer]
+
+    def scores(answer: Sequence[Found]) -> list[float]:
+        own = ([photo.score, *(region[2] for region in photo.regions)] for photo in answer)
+        return [score for photo in own for score in photo]
+
+    assert places(one) == places(other)
+    assert scores(one) == pytest.approx(scores(other), abs=1e-3)
+
+
+def plain_loop(
+    searcher: Searcher, photos: Mapping[str, Regions], question: Question, *, top: int = 10
+) -> list[Found]:
+    """What answers a question by the definition: all regions of all photos, one photo at a time.
+
+    Args:
+        photos: in order of their ids.
+    """
+    landmarks = searcher.cache.current().landmarks
+    phrases = [read_phrase(text, searcher.vocabulary) for text in question.phrases]
+    answers = []
+    for path, regions in photos.items():
+        scores = np.empty((len(regions.codes), len(phrases)))
+        for column, phrase in enumerate(phrases):
+            likely = searcher.quick.spoken(regions.codes, phrase).sum(axis=1, dtype=np.float64)
+            anywhere = searcher.quick.spoken(landmarks, phrase).sum(axis=1, dtype=np.float64)
+            scores[:, column] = likely - np.log(np.exp(anywhere).mean())
+            scores[:, column] += 2 * np.log(regions.objectness)
+        alignment = align(question, boxes=regions.boxes, scores=scores, width=WIDTH, height=HEIGHT)
+        if alignment is not None:
+            answered = tuple(
+                (
+                    question.phrases[column],
+                    tuple(regions.boxes[row].tolist()),
+                    float(scores[row, column]),
+                )
+                for column, row in alignment.regions
+            )
+            answers.append(Found(path, alignment.score, answered))
+    answers.sort(key=lambda answer: -answer.score)
+    return answers[:top]

@@ -1,0 +1,86 @@
+"""Explanations: every word's part of a score, as numbers, as a table and as JSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.explaining import explanation_fields, explanation_table
+from cli.terminal import print_table
+from dcsearch.explanation import END, Explanation, WordEvidence, explain
+from dcsearch.model.header import read_header
+from dcsearch.phrase import read_phrase
+from dcsearch.prior import log_prior
+from dcsearch.quick_likelihood import QuickLikelihood
+from dcsearch.region_score import evidence_scores
+from dcsearch.vocabulary import Vocabulary
+
+EXPLANATION = Explanation(
+    phrase="a [bold]dog",
+    words=(
+        WordEvidence(word="a", log_likelihood=-0.25, log_prior=-0.5),
+        WordEvidence(word="dog", log_likelihood=-1.0, log_prior=-4.0),
+        WordEvidence(word=END, log_likelihood=-0.75, log_prior=-0.5),
+    ),
+    objectness=0.5,
+    objectness_score=-1.5,
+)
+
+
+def test_a_score_is_the_sum_of_its_parts() -> None:
+    assert [word.evidence for word in EXPLANATION.words] == [0.25, 3.0, -0.25]
+    assert EXPLANATION.score == 1.5
+
+
+def test_regions_are_explained_as_they_are_scored(tiny_checkpoint_path: Path) -> None:
+    header = read_header(tiny_checkpoint_path)
+    quick = QuickLikelihood(header)
+    chance = np.random.default_rng(0)
+    landmarks = chance.exponential(size=(30, quick.code_size))
+    codes, objectness = chance.exponential(size=(3, quick.code_size)), np.array([0.9, 0.5, 1e-9])
+    phrase = read_phrase("a purple dog", Vocabulary(header.words), suggest=False)
+    explained = explain(quick, landmarks, codes, objectness, phrase)
+    assert [word.word for word in explained[0].words] == ["a", "dog", END]
+    assert {own.phrase for own in explained} == {"a purple dog"}
+    assert [own.objectness for own in explained] == [0.9, 0.5, 1e-9]
+    np.testing.assert_allclose(
+        [own.score for own in explained],
+        evidence_scores(
+            quick.log_likelihoods(codes, [phrase])[:, 0],
+            log_prior(quick, landmarks, phrase),
+            objectness,
+        ),
+        rtol=1e-5,
+    )
+    assert explain(quick, landmarks, codes[:0], objectness[:0], phrase) == []
+
+
+def test_the_table_adds_up_and_names_each_photo_once(capsys: pytest.CaptureFixture[str]) -> None:
+    photo = Path("/photos/1.jpg")
+    print_table(explanation_table([(1, photo, EXPLANATION), (2, photo, EXPLANATION)]))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    block = [
+        "/photos/1.jpg  a [bold]dog  a           -0.25     -0.50     +0.25",
+        "                            dog         -1.00     -4.00     +3.00",
+        "                            (end)       -0.75     -0.50     -0.25",
+        "                            objectness   0.50               -1.50",
+        "                            score                           +1.50",
+    ]
+    assert lines[0] == "#  photo          phrase       word         here  anywhere  evidence"
+    for number, first in ((1, 1), (2, 6)):
+        expected = [f"{number}  {block[0]}", *(f"   {line}" for line in block[1:])]
+        assert lines[first : first + 5] == expected
+
+
+def test_the_fields_are_json_with_four_decimals() -> None:
+    fields = explanation_fields(EXPLANATION)
+    assert json.loads(json.dumps(fields)) == {
+        "words": [
+            {"word": "a", "log_likelihood": -0.25, "log_prior": -0.5, "evidence": 0.25},
+            {"word": "dog", "log_likelihood": -1.0, "log_prior": -4.0, "evidence": 3.0},
+            {"word": "<end>", "log_likelihood": -0.75, "log_prior": -0.5, "evidence": -0.25},
+        ],
+        "objectness_score": -1.5,
+        "score": 1.5,
+    }
