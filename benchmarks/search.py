@@ -22,7 +22,7 @@ import numpy as np
 from measurement import Timing, add_common_options, machine, peak_memory, report, use_threads
 
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
-from dcsearch.phrase import known_phrase
+from dcsearch.phrase import known_phrase, read_phrase
 from dcsearch.question import Question, Term
 from indexer import Index
 from indexer.codes import read_codes
@@ -57,19 +57,19 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
     """Ids of the best photos for each phrase, every region scored; one pass for all phrases."""
     from dcsearch.likelihood import LikelihoodScorer
     from dcsearch.model.checkpoint import load_checkpoint
-    from dcsearch.region_score import region_scores
+    from dcsearch.region_score import objectness_score
 
     searcher = index.searcher()
     scorer = LikelihoodScorer(load_checkpoint(searcher.header.path), device="cpu")
-    phrases = [known_phrase(text, searcher.vocabulary) for text in texts]
+    phrases = [read_phrase(text, searcher.vocabulary) for text in texts]
     ids, best = [], []
     for chunk in read_codes(index.database, chunk=128):
-        likelihoods = scorer.log_likelihoods(chunk.codes, [each for each in phrases if each])
-        scores = region_scores(likelihoods, chunk.objectness)
-        some = chunk.counts > 0
-        starts = (chunk.counts.cumsum() - chunk.counts)[some]
-        ids.append(chunk.photo_ids[some])
-        best.append(np.maximum.reduceat(scores, starts, axis=0))  # (P, M)
+        owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
+        added = objectness_score(chunk.objectness)
+        scores, _ = scorer.best_regions(chunk.codes, phrases, photos=owners, bias=added)  # (P, M)
+        some = chunk.counts[: len(scores)] > 0
+        ids.append(chunk.photo_ids[: len(scores)][some])
+        best.append(scores[some])
     photo_ids, photos = np.concatenate(ids), np.concatenate(best)
     return [photo_ids[np.argsort(-column)[:top]].tolist() for column in photos.T]
 

@@ -244,6 +244,8 @@ def train(
     measure = ["dcsearch", "evaluate", "retrieval", str(data), "--model", str(weights)]
     if network is Network.region_rnn:  # it finds none by itself
         measure += ["--regions-from", "truth"]
+    elif proposals is not None:  # it has not learned to find any
+        measure += ["--regions-from", str(proposals)]
     say(f"trained; measure it with: {shlex.join(measure)}")
     raise typer.Exit(DONE)
 

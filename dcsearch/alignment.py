@@ -106,10 +106,10 @@ def align(
     if question.count is not None:
         if counted is None:
             counted = bar if question.min_score is None else question.min_score
-        things = layout.things(scores[:, 0], at_least=counted)
+        things = layout.things(scores[:, 0], layout.apart, at_least=counted)
         if not question.count.holds(len(things)):
             return None
-        regions[1:1] = [(0, row) for row in things if layout.distinct[rows[0], row]]
+        regions[1:1] = [(0, row) for row in things if layout.apart[rows[0], row]]
     return Alignment(score=score, regions=tuple(regions))
 
 
@@ -123,7 +123,7 @@ def things(boxes: np.ndarray, scores: np.ndarray, *, beside: Sequence[int] = ())
     """
     layout = _Layout(boxes)
     apart = layout.distinct[list(beside)].all(axis=0)  # (R,)
-    return layout.things(np.where(apart, scores, -np.inf), at_least=-np.inf)
+    return layout.things(np.where(apart, scores, -np.inf), layout.distinct, at_least=-np.inf)
 
 
 def _best_rows(values: np.ndarray, held: Mapping[tuple[int, int], np.ndarray]) -> list[int] | None:
@@ -198,6 +198,14 @@ class _Layout:
         distinct: np.ndarray = self.intersection <= SAME_THING * union
         return distinct
 
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """(R, R) bool: whether two regions are different things, and neither a part of the other,
+        as a head is of a person and a person of a group."""
+        smaller = np.minimum(self.area[:, None], self.area)
+        apart: np.ndarray = self.intersection <= SAME_THING * smaller
+        return apart
+
     def related(self, kind: RelationKind) -> np.ndarray:
         """(R, R) bool: whether the region of the row lies so to that of the column."""
         match kind:
@@ -227,12 +235,12 @@ class _Layout:
         before: np.ndarray = (centre[:, None] <= low) & (high[:, None] <= centre)
         return before
 
-    def things(self, scores: np.ndarray, *, at_least: float) -> list[int]:
+    def things(self, scores: np.ndarray, apart: np.ndarray, *, at_least: float) -> list[int]:
         """The regions that score (R,) enough, best first, without further boxes of one thing."""
         kept: list[int] = []
         for row in np.argsort(-scores, kind="stable").tolist():
             if scores[row] < at_least or scores[row] == -np.inf:
                 break
-            if self.distinct[row, kept].all():
+            if apart[row, kept].all():
                 kept.append(row)
         return kept

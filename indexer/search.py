@@ -375,7 +375,8 @@ class _Look:
 
     def _candidates(self) -> _Near:
         """The photos with the best guesses for all that is sought together."""
-        generous = 1 if self.question.plain else 2  # few of them may stand the other conditions
+        # Few of them may stand the other conditions; how many there are, the best does not tell.
+        generous = 1 if self.question.plain else 2 if self.question.count is None else 4
         top = generous * max(PROPOSED, 40 * self.options.top)
         proposals = []
         for column in self.columns[: self.sought]:

@@ -356,6 +356,12 @@ def lies(kind: RelationKind, a: Sequence[float], b: Sequence[float]) -> bool:
     return ordered and common(a, b, axis) <= narrower / 2
 
 
+def nested(box: Sequence[float], other: Sequence[float]) -> float:
+    """The share of the smaller box that lies in the other."""
+    shared = common(box, other, 0) * common(box, other, 1)
+    return shared / min(area(box), area(other))
+
+
 def every_choice(case: Case) -> tuple[float, tuple[int, ...]] | None:
     """The best score and rows, by trying all choices of rows."""
     asked, boxes, scores = case.asked, case.boxes.tolist(), case.scores
@@ -367,7 +373,7 @@ def every_choice(case: Case) -> tuple[float, tuple[int, ...]] | None:
         kept: list[int] = []
         for row in sorted(large, key=lambda row: -np.nan_to_num(scores[row, 0], nan=-99)):
             enough = scores[row, 0] >= (asked.min_score or 0)
-            if enough and all(iou(boxes[row], boxes[other]) <= 0.5 for other in kept):
+            if enough and all(nested(boxes[row], boxes[other]) <= 0.5 for other in kept):
                 kept.append(row)
         if not asked.count.holds(len(kept)):
             return None
