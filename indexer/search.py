@@ -45,6 +45,7 @@ Floats = NDArray[np.floating[Any]]
 PROPOSED = 2000  # regions that FAISS proposes for a phrase, at the least
 PHOTOS = 400  # that are considered, at the least
 AT_ONCE = 96  # photos whose alignments are looked at in a round, at the least
+PROPOSALS = 3  # times that FAISS is asked, each time with better planes
 ROUNDS = 20
 FEW = 500  # regions of an index that are all looked at
 MARGIN = 1.0  # deviations of the plane that a guess may be too low
@@ -91,7 +92,7 @@ class _Column:
     prior: float  # log p(phrase)
     log_likelihoods: Callable[[Floats], Floats]  # (N,) of codes (N, E)
     plane: Plane | Likeness
-    query: Floats  # (d + 2,), what FAISS is asked
+    query: Callable[[], Floats]  # (d + 2,), what FAISS is asked, as far as the plane is known
 
 
 class _Near:
@@ -116,7 +117,7 @@ class _Near:
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         regions = int(self.starts[-1])
         self.points = np.concatenate(
-            [np.empty((0, len(columns[0].query) - 2)), *(photo.points for photo in self.photos)],
+            [np.empty((0, len(columns[0].query()) - 2)), *(photo.points for photo in self.photos)],
             dtype=np.float32,
         )
         self.objectness = np.concatenate(
@@ -126,6 +127,19 @@ class _Near:
         self.guessed = np.empty((regions, len(columns)))
         for number, column in enumerate(columns):
             self.guess(number, column)
+
+    def looked_at(self) -> Ints:
+        """The first rows, among those of the cache, of the photos that somebody looked at."""
+        known = ~np.isnan(self.exact).all(axis=1)
+        looked = np.logical_or.reduceat(known, self.starts[:-1]) if len(known) else known
+        return np.array([self.photos[place].first for place in np.flatnonzero(looked)], np.int64)
+
+    def take_over(self, before: "_Near") -> None:
+        """Know what was known of the photos that were considered before, too."""
+        places = {photo.first: place for place, photo in enumerate(before.photos)}
+        for place, photo in enumerate(self.photos):
+            if (known := places.get(photo.first)) is not None:
+                self.exact[self.rows(place)] = before.exact[before.rows(known)]
 
     def guess(self, number: int, column: _Column) -> None:
         """Guess the scores of a column anew."""
@@ -290,7 +304,7 @@ class Searcher:
             prior=float(word_priors(spoken).sum()),
             log_likelihoods=lambda codes: self.quick.log_likelihoods(codes, [phrase])[:, 0],
             plane=plane,
-            query=score_query(plane.slope),
+            query=lambda: score_query(plane.slope),
         )
 
 
@@ -302,7 +316,7 @@ def _likeness(example: Example, vectors: Vectors) -> _Column:
         prior=likeness.prior,
         log_likelihoods=likeness.log_likelihoods,
         plane=likeness,
-        query=near + score_query(np.zeros_like(likeness.point)),
+        query=lambda: near + score_query(np.zeros_like(likeness.point)),
     )
 
 
@@ -341,16 +355,10 @@ class _Look:
         near = self._candidates()
         if self.regions <= FEW:
             self._look_at(near, {photo: self._further(near, photo) for photo in near.all()})
-        enough = 2 * self.options.top
-        for looked in range(ROUNDS):
-            alignments = self._alignments(near)
-            unsure = {
-                photo: self._unsure(near, photo, alignment)
-                for photo, alignment in islice(alignments.items(), max(AT_ONCE, enough))
-            }
-            if looked and not any(unsure[photo] for photo in islice(unsure, enough)):
-                break
-            self._look_at(near, unsure)
+        self._settle(near)
+        for _ in range(PROPOSALS - 1):  # the planes have learned; what do they propose now?
+            near = self._candidates(near)
+            self._settle(near)
         alignments = self._alignments(near)
         sure = [
             photo
@@ -373,14 +381,29 @@ class _Look:
             for photo in sure
         ]
 
-    def _candidates(self) -> _Near:
-        """The photos with the best guesses for all that is sought together."""
+    def _settle(self, near: _Near) -> None:
+        """Look at regions in rounds, until nothing among the best photos is a guess."""
+        self._last = {}
+        enough = 2 * self.options.top
+        for looked in range(ROUNDS):
+            alignments = self._alignments(near)
+            unsure = {
+                photo: self._unsure(near, photo, alignment)
+                for photo, alignment in islice(alignments.items(), max(AT_ONCE, enough))
+            }
+            if looked and not any(unsure[photo] for photo in islice(unsure, enough)):
+                break
+            self._look_at(near, unsure)
+
+    def _candidates(self, before: _Near | None = None) -> _Near:
+        """The photos with the best guesses for all that is sought together, and those that were
+        looked at `before`, with all that is known of them."""
         # Few of them may stand the other conditions; how many there are, the best does not tell.
         generous = 1 if self.question.plain else 2 if self.question.count is None else 4
         top = generous * max(PROPOSED, 40 * self.options.top)
         proposals = []
         for column in self.columns[: self.sought]:
-            rows, products = self.vectors.search(column.query, top=top, allowed=self.allowed)
+            rows, products = self.vectors.search(column.query(), top=top, allowed=self.allowed)
             proposals.append((self.vectors.photo_numbers(rows), products))
         numbers = np.unique(np.concatenate([photos for photos, _ in proposals]))
         total = np.zeros(len(numbers))
@@ -391,8 +414,13 @@ class _Look:
             total += weight * best
         most = generous * max(PHOTOS, 4 * self.options.top)
         chosen = numbers[np.argsort(-total, kind="stable")[:most]]
+        if before is not None:
+            chosen = np.union1d(chosen, self.vectors.photo_numbers(before.looked_at()))
         considered = [self.vectors.photo(number) for number in chosen.tolist()]
-        return _Near(considered, self.columns, sought=self.sought)
+        near = _Near(considered, self.columns, sought=self.sought)
+        if before is not None:
+            near.take_over(before)
+        return near
 
     def _alignments(self, near: _Near) -> dict[int, Alignment]:
         """The best candidates, best first, aligned as far as is known."""
