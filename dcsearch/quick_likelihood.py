@@ -27,10 +27,6 @@ class State(NamedTuple):
     cell: Floats  # (N, H)
     normaliser: Floats  # (N,), logarithm of the softmax's normaliser
 
-    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "State":
-        """States of some of the sequences, by index or mask."""
-        return State(self.hidden[rows], self.cell[rows], self.normaliser[rows])
-
 
 class QuickLikelihood:
     """Computes log-likelihoods of phrases with the language model of a checkpoint file."""
