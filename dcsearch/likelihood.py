@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dcsearch.device import choose_device
 from dcsearch.model.checkpoint import Checkpoint
-from dcsearch.model.language import State
+from dcsearch.model.language import State, advance
 from dcsearch.phrase import Phrase
 
 _CHUNK = 8192  # regions computed at a time
@@ -66,6 +66,7 @@ class LikelihoodScorer:
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self._weight = output.weight.detach().T.to(dtype).contiguous()  # (H, V + 1)
         self._bias = output.bias.detach().to(dtype)
+        self._hidden_gates = self.language.hidden_gates.weight.detach().T.to(dtype)  # (H, 4H)
         frequent = torch.arange(-1, min(_FREQUENT, self.language.end))  # END and words
         self._frequent_weight = self._weight[:, frequent].contiguous()  # (H, F)
         self._frequent_bias = self._bias[frequent]
@@ -208,7 +209,8 @@ class LikelihoodScorer:
             return
         some = torch.stack(hopeful).any(dim=0)
         # What the gates take from a state is the same whichever word follows.
-        recalled, cell = self.language.hidden_gates(state.hidden[some]), state.cell[some]
+        hidden, cell = state.hidden[some], state.cell[some]
+        recalled = (hidden.to(self._hidden_gates.dtype) @ self._hidden_gates).float()  # (n, 4H)
         for word, child, own, alive in zip(words, children, spoken, hopeful, strict=True):
             if not alive.any():
                 continue
@@ -220,11 +222,11 @@ class LikelihoodScorer:
                 search.offer(child.ends, own, left)
 
     def _follow(self, recalled: Tensor, cell: Tensor, word: int) -> State:
-        """As the language model's `step`, of the states' part in the gates (n, 4H) and cells."""
+        """As the language model's `step`, of the states' part in the gates (n, 4H), which is
+        overwritten, and cells (n, H)."""
         token = torch.tensor([word], device=self.device)
-        gates = recalled + self.language.input_gates(self.language.embedding(token))
-        nothing = cell.new_zeros(1, cell.shape[1])  # adds nothing to the gates, for want of a bias
-        return self.language._advance(gates, State(nothing, cell))
+        recalled += self.language.input_gates(self.language.embedding(token))
+        return advance(recalled, cell)
 
     def next_word(self, hidden: Tensor, words: Sequence[int]) -> Tensor:
         """log p of each of some words, or END, to come next: (n, W) of hidden states (n, H)."""

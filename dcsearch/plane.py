@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[Any]  # of floating point
 
 DIMENSIONS = 64
-TEMPERATURE = 3.0  # nats below the best that cost a region all but 1 / e of its weight
+TEMPERATURE = 1.5  # nats below the best that cost a region all but 1 / e of its weight
 _LEAST_WEIGHT = 1e-4
 _RIDGE = 0.0075  # of the total weight; the points have a mean variance of 1
 
@@ -76,7 +76,7 @@ class Plane:
         known = np.concatenate([self._points, np.ones((len(self._points), 1))], axis=1)
         weighted = known * weights[:, None]  # (N, d + 1)
         normal = weighted.T @ known
-        normal[np.diag_indices(len(normal))] += _RIDGE
+        normal[np.diag_indices(len(normal) - 1)] += _RIDGE  # slopes are small; levels are not
         solution = np.linalg.solve(normal, weighted.T @ self._values)
         self.slope = solution[:-1].astype(np.float32)
         self.level = float(solution[-1])

@@ -18,6 +18,10 @@ from dcsearch.phrase import Phrase
 Floats = NDArray[np.float32]
 _REMEMBERED = 200  # beginnings, about half a megabyte each
 _ROWS = 1024  # regions in one softmax, so that its logits stay in the processor's cache
+_LIKELY = 512  # words that make up nearly all of a softmax after a given beginning
+_FAR = 10.0  # nats below the best from which on a landmark is not read to the end
+_SPREAD = 2.0  # nats of a beginning's log p that cost a landmark all but 1 / e of its say
+_LEAST_READ = 96  # landmarks that are read to the end whatever they say
 
 
 class State(NamedTuple):
@@ -26,6 +30,15 @@ class State(NamedTuple):
     hidden: Floats  # (N, H)
     cell: Floats  # (N, H)
     normaliser: Floats  # (N,), logarithm of the softmax's normaliser
+
+
+class LikelyWords(NamedTuple):
+    """The part of the vocabulary that nearly all of a softmax after some beginning falls to."""
+
+    tokens: NDArray[np.int64]  # (L,)
+    output: Floats  # (H, L)
+    bias: Floats  # (L,)
+    rest: float  # what the others add to the logarithm of the normaliser
 
 
 class QuickLikelihood:
@@ -40,7 +53,7 @@ class QuickLikelihood:
         weights = read_weights(header.path, "language.")
         try:
             self._words = weights["embedding.weight"]  # (V + 1, E)
-            self._input_gates = weights["input_gates.weight"].T  # (E, 4H)
+            self._input_gates = weights["input_gates.weight"].T.copy()  # (E, 4H)
             self._input_bias = weights["input_gates.bias"]
             self._hidden_gates = weights["hidden_gates.weight"].T.copy()  # (H, 4H)
             self._output = weights["output.weight"]  # (V + 1, H)
@@ -52,7 +65,8 @@ class QuickLikelihood:
             raise damaged(header.path) from None
         self.end = len(header.words)
         whole = (
-            self._words.shape == (self.end + 1, self.code_size)
+            # One more is the authors' word for nothing, which is never read.
+            self._words.shape in ((self.end + extra, self.code_size) for extra in (1, 2))
             and self._input_bias.shape == (4 * size,)
             and self._hidden_gates.shape == (size, 4 * size)
             and self._input_gates.shape == (self.code_size, 4 * size)
@@ -63,28 +77,72 @@ class QuickLikelihood:
         if not whole:
             raise damaged(header.path)
 
-    def begin(self, codes: NDArray[np.floating]) -> State:
-        """States after the stored codes (N, E) and START have been read."""
-        gates = codes.astype(np.float32) @ self._input_gates + self._input_bias
-        size = gates.shape[1] // 4
-        empty = np.zeros((len(gates), size), dtype=np.float32)
-        hidden, cell = _advance(gates, empty)
-        return self.step(State(hidden, cell, empty[:, 0]), self.end)
+    def begin(self, codes: NDArray[np.floating], likely: LikelyWords | None = None) -> State:
+        """States after the stored codes (N, E) and START have been read; `likely` as in `step`."""
+        return self.step(self.read(codes), self.end, likely)
 
-    def step(self, state: State, token: int) -> State:
-        """States after one more token, the same for all."""
-        gates = state.hidden @ self._hidden_gates
-        gates += self._words[token] @ self._input_gates + self._input_bias
-        hidden, cell = _advance(gates, state.cell)
+    def read(self, codes: NDArray[np.floating]) -> State:
+        """States after the stored codes (N, E) have been read; no word can follow yet."""
+        gates = codes.astype(np.float32) @ self._input_gates + self._input_bias
+        empty = np.zeros((len(gates), gates.shape[1] // 4), dtype=np.float32)
+        return State(*_advance(gates, empty), empty[:, 0])
+
+    def step(self, state: State, token: int, likely: LikelyWords | None = None) -> State:
+        """States after one more token, the same for all.
+
+        With the words that are `likely` to follow, the normaliser is not quite exact and a
+        fraction of the work.
+        """
+        hidden, cell = self._advance(state, token)
+        if likely:
+            logits = hidden @ likely.output
+            logits += likely.bias
+            return State(hidden, cell, _softmax(logits)[1] + likely.rest)
         normaliser = np.empty(len(hidden), dtype=np.float32)
         for first in range(0, len(hidden), _ROWS):
-            logits = hidden[first : first + _ROWS] @ self._output_columns
-            logits += self._output_bias
-            largest = logits.max(axis=1, initial=-np.inf, keepdims=True)
-            logits -= largest
-            np.exp(logits, out=logits)
-            normaliser[first : first + _ROWS] = np.log(logits.sum(axis=1)) + largest[:, 0]
+            rows = slice(first, first + _ROWS)
+            normaliser[rows] = _softmax(self._logits(hidden[rows]))[1]
         return State(hidden, cell, normaliser)
+
+    def step_and_look(self, state: State, token: int, so_far: Floats) -> tuple[State, LikelyWords]:
+        """As `step`, and the words that are likely to follow, most of all where the log p (N,) of
+        what was said `so_far`, the token included, is the greatest."""
+        hidden, cell = self._advance(state, token)
+        shares, normaliser = _softmax(self._logits(hidden))  # (N, V + 1), (N,)
+        total = shares.sum(axis=1)  # (N,)
+        weights = np.exp((so_far - so_far.max()) / _SPREAD)
+        weights /= weights.sum()
+        chosen = np.argpartition(-((weights / total) @ shares), min(_LIKELY, self.end))[:_LIKELY]
+        covered = shares[:, chosen].sum(axis=1) / total  # (N,)
+        likely = LikelyWords(
+            tokens=chosen,
+            output=self._output_columns[:, chosen],
+            bias=self._output_bias[chosen],
+            rest=float(-np.log(covered) @ weights),
+        )
+        return State(hidden, cell, normaliser), likely
+
+    def and_word(self, likely: LikelyWords, token: int) -> LikelyWords:
+        """One more word among those that are likely, where it is not yet."""
+        if token in likely.tokens:
+            return likely
+        return LikelyWords(
+            tokens=np.append(likely.tokens, token),
+            output=np.column_stack([likely.output, self._output[token]]),
+            bias=np.append(likely.bias, self._output_bias[token]),
+            rest=likely.rest,
+        )
+
+    def _advance(self, state: State, token: int) -> tuple[Floats, Floats]:
+        gates = state.hidden @ self._hidden_gates
+        gates += self._words[token] @ self._input_gates + self._input_bias
+        return _advance(gates, state.cell)
+
+    def _logits(self, hidden: Floats) -> Floats:
+        """Of every word and END: (N, V + 1) of hidden states (N, H)."""
+        logits: Floats = hidden @ self._output_columns
+        logits += self._output_bias
+        return logits
 
     def next_word(self, state: State, token: int) -> Floats:
         """log p of the token to come next: (N,), each <= 0."""
@@ -92,13 +150,18 @@ class QuickLikelihood:
         result: Floats = np.minimum(logits - state.normaliser, 0.0)  # rounding may exceed 0
         return result
 
-    def spoken(self, codes: NDArray[np.floating], phrase: Phrase) -> Floats:
-        """log p of each of a phrase's T words in turn, and of END: (N, T + 1) of codes (N, E)."""
+    def spoken(
+        self, codes: NDArray[np.floating], phrase: Phrase, likely: Sequence[LikelyWords] = ()
+    ) -> Floats:
+        """log p of each of a phrase's T words in turn, and of END: (N, T + 1) of codes (N, E).
+
+        With `likely`, of each of the T + 1 softmaxes, about that (`Landmarks.likely`).
+        """
         result = np.empty((len(codes), len(phrase.tokens) + 1), dtype=np.float32)
-        state = self.begin(codes)
+        state = self.begin(codes, likely[0] if likely else None)
         for column, token in enumerate(phrase.tokens):
             result[:, column] = self.next_word(state, token)
-            state = self.step(state, token)
+            state = self.step(state, token, likely[column + 1] if likely else None)
         result[:, -1] = self.next_word(state, self.end)
         return result
 
@@ -106,6 +169,21 @@ class QuickLikelihood:
         """log p(phrase | region), natural logarithm: (N, M) of codes (N, E) and M phrases."""
         columns = [self.spoken(codes, phrase).sum(axis=1) for phrase in phrases]
         return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0), np.float32)
+
+
+class Reading(NamedTuple):
+    """What landmarks say of a phrase."""
+
+    spoken: Floats  # (K, T + 1) log p of each word in turn, and of END
+    likely: tuple[LikelyWords, ...]  # of each of the T + 1 softmaxes
+
+
+class _Begun(NamedTuple):
+    """Landmarks that have read a beginning."""
+
+    rows: NDArray[np.int64]  # (k,) which of them
+    state: State
+    likely: LikelyWords
 
 
 class Landmarks:
@@ -117,21 +195,41 @@ class Landmarks:
     def __init__(self, quick: QuickLikelihood, codes: NDArray[np.floating]) -> None:
         """Take the codes (K, E)."""
         self.quick, self.codes = quick, codes
-        self._states: dict[tuple[int, ...], State] = {(): quick.begin(codes)}
+        nothing = np.zeros(len(codes), dtype=np.float32)
+        begun = quick.step_and_look(quick.read(codes), quick.end, nothing)
+        self._begun: dict[tuple[int, ...], _Begun] = {(): _Begun(np.arange(len(codes)), *begun)}
 
-    def spoken(self, phrase: Phrase) -> Floats:
-        """log p of each of a phrase's T words in turn, and of END: (K, T + 1)."""
-        columns = []
-        state = self._states[()]
-        for index, token in enumerate(phrase.tokens, start=1):
-            columns.append(self.quick.next_word(state, token))
-            beginning = phrase.tokens[:index]
-            known = self._states.get(beginning)
-            state = known or self.quick.step(state, token)
-            if index <= 2 and len(self._states) < _REMEMBERED:
-                self._states[beginning] = state
-        columns.append(self.quick.next_word(state, self.quick.end))
-        return np.stack(columns, axis=1)
+    def read(self, phrase: Phrase) -> Reading:
+        """log p of each of a phrase's T words in turn, and of END, and what else may follow them.
+
+        Landmarks that have fallen far behind are not read to the end: as likely as the best of the
+        others find the rest of the phrase, they are taken to find it too.
+        """
+        spoken = np.zeros((len(self.codes), len(phrase.tokens) + 1), dtype=np.float32)
+        begun, likely = self._begun[()], []
+        for column, token in enumerate((*phrase.tokens, self.quick.end)):
+            words = self.quick.next_word(begun.state, token)  # (k,)
+            so_far = spoken[begun.rows].sum(axis=1) + words
+            spoken[:, column] = words[so_far.argmax()]
+            spoken[begun.rows, column] = words
+            likely.append(self.quick.and_word(begun.likely, token))
+            if column < len(phrase.tokens):
+                begun = self._after(phrase.tokens[: column + 1], begun, so_far)
+        return Reading(spoken=spoken, likely=tuple(likely))
+
+    def _after(self, beginning: tuple[int, ...], before: _Begun, so_far: Floats) -> _Begun:
+        """Those that are near enough to the best after a beginning of log p (k,)."""
+        if known := self._begun.get(beginning):
+            return known
+        bar = min(so_far.max() - _FAR, np.sort(so_far)[-_LEAST_READ:][0])
+        near = so_far >= bar
+        state = State(*(part[near] for part in before.state))
+        begun = _Begun(
+            before.rows[near], *self.quick.step_and_look(state, beginning[-1], so_far[near])
+        )
+        if len(beginning) <= 2 and len(self._begun) < _REMEMBERED:
+            self._begun[beginning] = begun
+        return begun
 
 
 def read_weights(path: Path, prefix: str) -> dict[str, Floats]:
@@ -149,6 +247,16 @@ def read_weights(path: Path, prefix: str) -> dict[str, Floats]:
             }
     except (SafetensorError, OSError, ValueError, TypeError):
         raise damaged(path) from None
+
+
+def _softmax(logits: Floats) -> tuple[Floats, Floats]:
+    """Probabilities (N, L), not yet divided by their sum, and the logarithm of the normaliser
+    (N,), of logits (N, L), which are overwritten."""
+    largest = logits.max(axis=1, initial=-np.inf, keepdims=True)
+    logits -= largest
+    np.exp(logits, out=logits)
+    normaliser: Floats = np.log(logits.sum(axis=1)) + largest[:, 0]
+    return logits, normaliser
 
 
 def _advance(gates: Floats, cell: Floats) -> tuple[Floats, Floats]:

@@ -59,11 +59,11 @@ class PhotoRegions:
     codes: np.ndarray[Any, Any]
 
 
-class StoredCodes(NamedTuple):
-    """The codes of a photo's regions in order of rank, and which writing of them it is."""
+class StoredCode(NamedTuple):
+    """The code of a region, and which writing of its photo's it is."""
 
     stamp: int
-    codes: np.ndarray[Any, Any]  # (N, D) float16
+    code: np.ndarray[Any, Any]  # (E,) float16
 
 
 def read_codes(
@@ -122,19 +122,32 @@ def photo_regions(connection: Connection, photo_ids: Iterable[int]) -> dict[int,
     return found
 
 
-def codes_of(connection: Connection, photo_ids: Sequence[int]) -> dict[int, StoredCodes]:
-    """Codes of photos by id; ids that are not in the index, or not done, are left out."""
+def codes_at(
+    connection: Connection, regions: Iterable[tuple[int, int]], *, size: int
+) -> dict[tuple[int, int], StoredCode]:
+    """Codes of regions by photo id and place among the photo's; what is not there is left out.
+
+    Args:
+        size: E, numbers of a code.
+    """
+    wanted = list(regions)
+    length = size * CODE_TYPE.itemsize
+    cursor = connection.connection.cursor()
     found = {}
-    for start in range(0, len(photo_ids), _AT_ONCE):
-        ids = photo_ids[start : start + _AT_ONCE]
-        rows = connection.exec_driver_sql(
-            "SELECT photo.id, stamp, dimension, codes FROM photo JOIN region_codes "
-            f"ON photo_id = photo.id WHERE state = 'done' AND photo.id IN ({_marks(ids)})",
-            tuple(ids),
+    for start in range(0, len(wanted), _AT_ONCE):
+        asked = ",".join(
+            f"({int(p)},{int(place)})" for p, place in wanted[start : start + _AT_ONCE]
         )
-        for photo_id, stamp, dimension, codes in rows:
-            values = np.frombuffer(codes, dtype=CODE_TYPE).reshape(-1, dimension)
-            found[photo_id] = StoredCodes(stamp=stamp, codes=values)
+        rows = cursor.execute(
+            f"WITH asked(photo, place) AS (VALUES {asked}) "
+            "SELECT asked.photo, asked.place, stamp, substr(codes, 1 + asked.place * ?, ?) "
+            "FROM asked CROSS JOIN photo ON photo.id = asked.photo AND state = 'done' "
+            "CROSS JOIN region_codes ON photo_id = photo.id",  # CROSS: in this order
+            (length, length),
+        )
+        for photo_id, place, stamp, code in rows:
+            if code is not None and len(code) == length:
+                found[photo_id, place] = StoredCode(stamp, np.frombuffer(code, CODE_TYPE))
     return found
 
 
@@ -187,17 +200,14 @@ def _chunk(connection: Connection, ids: Sequence[int], location: str) -> CodeChu
 def _photo_regions(
     connection: Connection, ids: Sequence[int]
 ) -> Iterator[tuple[int, PhotoRegions]]:
-    marks = _marks(ids)
+    cursor = connection.connection.cursor()  # a thousand rows for every answer
+    cursor.execute(
+        "SELECT photo_id, x0, y0, x1, y1, objectness, caption FROM region "
+        f"WHERE photo_id IN ({_marks(ids)}) ORDER BY photo_id, rank",
+        ids,
+    )
     regions = {
-        photo_id: list(rows)
-        for photo_id, rows in groupby(
-            connection.exec_driver_sql(
-                "SELECT photo_id, x0, y0, x1, y1, objectness, caption FROM region "
-                f"WHERE photo_id IN ({marks}) ORDER BY photo_id, rank",
-                tuple(ids),
-            ).fetchall(),
-            key=lambda row: row[0],
-        )
+        photo_id: list(rows) for photo_id, rows in groupby(cursor.fetchall(), lambda row: row[0])
     }
     photos = connection.execute(
         select(

@@ -1,10 +1,10 @@
 """Searching: a question in, the photos that answer it out, best first, with the places in them.
 
 Every region of the index has a guessed score for every phrase, by the plane through the phrase's
-log-likelihood (`dcsearch.plane`): FAISS finds the regions with the best guesses. Then, in rounds,
-the regions that the best photos are aligned to are looked at closely, their exact scores replace
-the guesses and mend the planes, until nothing changes any more among the best. What is answered is
-exact; what was passed over was not worth a look by a guess with a margin. `exact` looks at all.
+log-likelihood (`dcsearch.plane`): FAISS finds the regions with the best guesses. The regions that
+the best photos are aligned to are looked at, which replaces guesses and mends the planes; FAISS is
+asked again; and so on until nothing changes any more among the best. What is answered is exact;
+what was passed over was not worth a look by a guess with a margin. `exact` looks at all.
 """
 
 import heapq
@@ -28,27 +28,30 @@ from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.plane import Plane
 from dcsearch.prior import word_priors
 from dcsearch.question import Question
+from dcsearch.quick_embedding import QuickEmbedding
 from dcsearch.quick_likelihood import Landmarks, QuickLikelihood
 from dcsearch.region_score import objectness_score
 from dcsearch.vocabulary import Vocabulary
 from indexer.answer import AlignedRegion, Answer, PhotoResult
-from indexer.codes import PhotoRegions, StoredCodes, code_chunks, codes_of, photo_regions
+from indexer.codes import PhotoRegions, code_chunks, codes_at, photo_regions
 from indexer.database import Database
 from indexer.history import record_answer
 from indexer.schema import Model
 from indexer.similar import Example
-from indexer.vectors import StoredPoints, VectorCache, Vectors, nearness_query, score_query
+from indexer.vectors import StoredRegions, VectorCache, Vectors, nearness_query, score_query
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-PROPOSED = 2000  # regions that FAISS proposes for a phrase, at the least
+PROPOSED = 1500  # regions that FAISS proposes for a phrase, at the least
 PHOTOS = 400  # that are considered, at the least
-AT_ONCE = 96  # photos whose alignments are looked at in a round, at the least
-PROPOSALS = 3  # times that FAISS is asked, each time with better planes
+AT_ONCE = 80  # photos whose alignments are looked at in a round, at the least
+OTHERS = 48  # regions that the embedding proposes for a phrase
+PROPOSALS = 2  # times that FAISS is asked, each time with better planes, at the least
+MOST_PROPOSALS = 9  # while what it proposes still changes which photos are best
 ROUNDS = 20
 FEW = 500  # regions of an index that are all looked at
-MARGIN = 1.0  # deviations of the plane that a guess may be too low
+MARGIN = 2.0  # deviations of the plane that a guess may be too low
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,69 +94,52 @@ class _Column:
     phrase: Phrase | None  # None: a region, whose like is sought
     prior: float  # log p(phrase)
     log_likelihoods: Callable[[Floats], Floats]  # (N,) of codes (N, E)
+    nearly: Callable[[Floats], Floats]  # the same in less time, to a few hundredths
     plane: Plane | Likeness
     query: Callable[[], Floats]  # (d + 2,), what FAISS is asked, as far as the plane is known
+    other_query: Floats | None = None  # (d + 2,), what it is asked beside that at first
 
 
 class _Near:
-    """The photos that are considered, with all their regions, and what is known of their scores.
+    """The regions that are considered, photo by photo, and what is known of their scores.
 
     Attributes:
-        photos: P, each with regions.
-        starts: (P + 1,) the first row of each photo.
-        points: (R, d).
-        objectness: (R,) the objectness part of scores.
-        exact: (R, M) scores, NaN where nobody looked yet.
+        regions: R of P photos.
+        owners: (R,) the photo of each.
+        known: (R, M) scores, exact or nearly so, NaN where nobody looked yet.
+        exact: (R, M) which of them are.
         guessed: (R, M) scores, a margin above what the planes say.
     """
 
-    def __init__(
-        self, photos: Sequence[StoredPoints], columns: Sequence[_Column], *, sought: int
-    ) -> None:
-        """Guess the scores of photos; the first columns are `sought`, the others must not be."""
-        self.sought = sought
-        self.photos = [photo for photo in photos if len(photo.points)]
-        counts = [len(photo.points) for photo in self.photos]
-        self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        regions = int(self.starts[-1])
-        self.points = np.concatenate(
-            [np.empty((0, len(columns[0].query()) - 2)), *(photo.points for photo in self.photos)],
-            dtype=np.float32,
-        )
-        self.objectness = np.concatenate(
-            [np.empty(0, np.float32), *(photo.objectness for photo in self.photos)]
-        )
-        self.exact = np.full((regions, len(columns)), np.nan)
-        self.guessed = np.empty((regions, len(columns)))
+    def __init__(self, regions: StoredRegions, columns: Sequence[_Column], *, sought: int) -> None:
+        """Guess the scores of regions; the first columns are `sought`, the others must not be."""
+        self.regions, self.sought = regions, sought
+        self.starts = regions.starts
+        self.owners = np.repeat(np.arange(len(regions.photo_ids)), np.diff(regions.starts))
+        self.known = np.full((len(regions.rows), len(columns)), np.nan)
+        self.exact = np.zeros(self.known.shape, dtype=bool)
+        self.guessed = np.empty(self.known.shape)
         for number, column in enumerate(columns):
             self.guess(number, column)
 
-    def looked_at(self) -> Ints:
-        """The first rows, among those of the cache, of the photos that somebody looked at."""
-        known = ~np.isnan(self.exact).all(axis=1)
-        looked = np.logical_or.reduceat(known, self.starts[:-1]) if len(known) else known
-        return np.array([self.photos[place].first for place in np.flatnonzero(looked)], np.int64)
-
     def take_over(self, before: "_Near") -> None:
-        """Know what was known of the photos that were considered before, too."""
-        places = {photo.first: place for place, photo in enumerate(before.photos)}
-        for place, photo in enumerate(self.photos):
-            if (known := places.get(photo.first)) is not None:
-                self.exact[self.rows(place)] = before.exact[before.rows(known)]
+        """Know what was known of the regions that were considered before, too."""
+        _, here, there = np.intersect1d(
+            self.regions.rows, before.regions.rows, assume_unique=True, return_indices=True
+        )
+        self.known[here], self.exact[here] = before.known[there], before.exact[there]
 
     def guess(self, number: int, column: _Column) -> None:
         """Guess the scores of a column anew."""
         # To overlook what must not be there is worse than to look once more.
         margin = MARGIN if number < self.sought else 2 * MARGIN
         level = margin * column.plane.deviation - column.prior
-        self.guessed[:, number] = column.plane(self.points) + self.objectness + level
+        self.guessed[:, number] = (
+            column.plane(self.regions.points) + self.regions.objectness + level
+        )
 
-    def all(self) -> range:
-        """All photos."""
-        return range(len(self.photos))
-
-    def rows(self, photo: int) -> slice:
-        """The rows of a photo."""
+    def of(self, photo: int) -> slice:
+        """The regions of a photo."""
         return slice(int(self.starts[photo]), int(self.starts[photo + 1]))
 
 
@@ -188,6 +174,7 @@ class Searcher:
         self.database, self.header, self.device = database, header, device
         self.vocabulary = Vocabulary(header.words)
         self.quick = QuickLikelihood(header)
+        self.embedding = QuickEmbedding(header) if header.config.get("embedding_size") else None
         self.cache = VectorCache(database, header)
         self._landmarks: Landmarks | None = None
         with database.reading() as connection:
@@ -294,18 +281,30 @@ class Searcher:
         self.cache.close()
 
     def _column(self, phrase: Phrase, vectors: Vectors) -> _Column:
-        landmarks = self._landmarks
-        if landmarks is None or landmarks.codes is not vectors.landmarks:
-            landmarks = self._landmarks = Landmarks(self.quick, vectors.landmarks)
-        spoken = landmarks.spoken(phrase)  # (K, T + 1)
-        plane = Plane(vectors.projection(vectors.landmarks), spoken.sum(axis=1))
+        known = self._landmarks
+        if known is None or known.codes is not vectors.landmarks:
+            known = self._landmarks = Landmarks(self.quick, vectors.landmarks)
+        spoken, likely = known.read(phrase)
+        points = vectors.projection(known.codes)
+        plane = Plane(points, spoken.sum(axis=1))
+        other = None
+        if self.embedding:
+            near = self.embedding.regions(known.codes) @ self.embedding.phrase(phrase)
+            other = score_query(Plane(points, self.embedding.scale * near).slope)
         return _Column(
             phrase=phrase,
             prior=float(word_priors(spoken).sum()),
             log_likelihoods=lambda codes: self.quick.log_likelihoods(codes, [phrase])[:, 0],
+            nearly=lambda codes: self.quick.spoken(codes, phrase, likely).sum(axis=1),
             plane=plane,
             query=lambda: score_query(plane.slope),
+            other_query=other,
         )
+
+
+def _pairs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(region, column) that are chosen (R, M)."""
+    return [(region, column) for region, column in np.argwhere(chosen).tolist()]
 
 
 def _likeness(example: Example, vectors: Vectors) -> _Column:
@@ -315,6 +314,7 @@ def _likeness(example: Example, vectors: Vectors) -> _Column:
         phrase=None,
         prior=likeness.prior,
         log_likelihoods=likeness.log_likelihoods,
+        nearly=likeness.log_likelihoods,
         plane=likeness,
         query=lambda: near + score_query(np.zeros_like(likeness.point)),
     )
@@ -347,100 +347,166 @@ class _Look:
         self.regions = vectors.regions(self.allowed)
         self.sought = len(question.sought)
         self.weights = np.array([term.weight for term in question.sought])
-        self._stored: dict[int, StoredCodes] = {}
+        self.one_phrase = self.question.plain and self.sought == 1
+        self._stored: dict[int, Floats] = {}  # codes (E,) by row
         self._last: dict[int, float] = {}  # score of each candidate when it was aligned last
 
     def at_candidates(self) -> list[_Found]:
         """The best photos, found by guesses that are replaced by what is exact."""
-        near = self._candidates()
         if self.regions <= FEW:
-            self._look_at(near, {photo: self._further(near, photo) for photo in near.all()})
-        self._settle(near)
-        for _ in range(PROPOSALS - 1):  # the planes have learned; what do they propose now?
-            near = self._candidates(near)
+            allowed = np.flatnonzero(np.concatenate(self.allowed))
+            near = self._near(self.vectors.rows_of(allowed))
+            self._look_at(near, _pairs(np.isnan(near.known)), exactly=True)
+        else:
+            others = self._others()
+            near = self._near(np.union1d(self._proposed(), self._wholly(np.concatenate(others))))
+            for column, rows in enumerate(others):
+                places = np.searchsorted(near.regions.rows, np.sort(rows))
+                self._look_at(near, [(place, column) for place in places.tolist()])
+            best: set[int] = set()
+            for asked in range(1, MOST_PROPOSALS):
+                self._look_at(near, self._unsure(near, AT_ONCE))
+                before, best = best, self._best_known(near)
+                if asked >= PROPOSALS and best <= before:
+                    break
+                near = self._near(self._proposed(), near)
             self._settle(near)
-        alignments = self._alignments(near)
-        sure = [
-            photo
-            for photo, alignment in alignments.items()
-            if not self._unsure(near, photo, alignment)
-        ]
-        # Copies of a photo may differ in the last digits.
-        sure.sort(key=lambda p: (-round(alignments[p].score, 4), near.photos[p].photo_id))
-        sure = sure[: self.options.top]
-        if self.options.per_image > 1:
-            self._look_at(near, {photo: self._further(near, photo) for photo in sure})
-            alignments |= self._alignments(near)  # what comes to light counts for the first box too
-            sure.sort(key=lambda p: (-round(alignments[p].score, 4), near.photos[p].photo_id))
-        return [
-            _Found(
-                photo_id=near.photos[photo].photo_id,
-                alignment=alignments[photo],
-                scores=near.exact[near.rows(photo)],
-            )
-            for photo in sure
-        ]
+            if self.one_phrase:  # what else is in the best photos?
+                shown = list(self._alignments(near, self._enough))[: self._enough]
+                numbers = self.vectors.photo_numbers(near.regions.rows[near.starts[shown]])
+                whole = self._near(self.vectors.rows_of(np.sort(numbers)))
+                whole.take_over(near)
+                near = whole
+                self._settle(near)
+        return self._exactly(near)
+
+    @property
+    def _enough(self) -> int:
+        """The best photos that are looked at until nothing is a guess; some may turn out worse."""
+        return 2 * self.options.top
+
+    def _best_known(self, near: _Near) -> set[int]:
+        """Ids of the best photos by what is known alone."""
+        if not len(near.owners):
+            return set()
+        known = np.where(np.isnan(near.known), -np.inf, near.known)[:, : self.sought]
+        best = np.maximum.reduceat(known, near.starts[:-1], axis=0) @ self.weights  # (P,)
+        return set(near.regions.photo_ids[np.argsort(-best)[: self.options.top]].tolist())
 
     def _settle(self, near: _Near) -> None:
         """Look at regions in rounds, until nothing among the best photos is a guess."""
-        self._last = {}
-        enough = 2 * self.options.top
-        for looked in range(ROUNDS):
-            alignments = self._alignments(near)
-            unsure = {
-                photo: self._unsure(near, photo, alignment)
-                for photo, alignment in islice(alignments.items(), max(AT_ONCE, enough))
-            }
-            if looked and not any(unsure[photo] for photo in islice(unsure, enough)):
+        for _ in range(ROUNDS):
+            photos = max(AT_ONCE, self._enough)
+            best = self._alignments(near, photos)
+            opened = [self._open(near, *item) for item in islice(best.items(), photos)]
+            if not any(opened[: self._enough]):
                 break
-            self._look_at(near, unsure)
+            self._look_at(near, [pair for pairs in opened for pair in pairs])
 
-    def _candidates(self, before: _Near | None = None) -> _Near:
-        """The photos with the best guesses for all that is sought together, and those that were
-        looked at `before`, with all that is known of them."""
+    def _exactly(self, near: _Near) -> list[_Found]:
+        """The best photos, all that decides on them computed exactly."""
+        for _ in range(ROUNDS):
+            best = list(self._alignments(near, self._enough).items())[: self._enough]
+            own = np.isin(near.owners, [photo for photo, _ in best])[:, None]
+            asked = _pairs(own & ~np.isnan(near.known) & ~near.exact)
+            asked += [pair for item in best for pair in self._open(near, *item)]
+            if not asked:
+                break
+            self._look_at(near, asked, exactly=True)
+        best_photos = self._in_order(near)
+        if self.options.per_image > 1:
+            self._look_at(near, self._further(near, best_photos), exactly=True)
+            best_photos = self._in_order(near)  # what comes to light counts for the first box too
+        alignments = self._alignments(near, 2 * self._enough)
+        return [
+            _Found(
+                photo_id=int(near.regions.photo_ids[photo]),
+                alignment=alignments[photo],
+                scores=near.known[near.of(photo)],
+            )
+            for photo in best_photos
+        ]
+
+    def _in_order(self, near: _Near) -> list[int]:
+        """The best photos of which nothing is a guess; copies, whose scores may differ in the last
+        digits, in the order of their ids."""
+        scores = {
+            photo: round(alignment.score, 4)
+            for photo, alignment in self._alignments(near, 2 * self._enough).items()
+            if not self._open(near, photo, alignment)
+        }
+        ids = near.regions.photo_ids
+        return sorted(scores, key=lambda photo: (-scores[photo], ids[photo]))[: self.options.top]
+
+    def _near(self, rows: Ints, before: _Near | None = None) -> _Near:
+        """The regions of some rows, and those that were looked at `before`."""
+        if before is not None:
+            looked = before.regions.rows[~np.isnan(before.known).all(axis=1)]
+            rows = np.union1d(rows, self._wholly(looked))
+        near = _Near(self.vectors.regions_at(rows), self.columns, sought=self.sought)
+        if before is not None:
+            near.take_over(before)
+        self._last = {}
+        return near
+
+    def _wholly(self, rows: Ints) -> Ints:
+        """These rows, or, where more than one phrase decides, all of their photos."""
+        if self.one_phrase:
+            return rows
+        return self.vectors.rows_of(np.unique(self.vectors.photo_numbers(rows)))
+
+    def _others(self) -> list[Ints]:
+        """Rows that are looked at first for each phrase sought, whatever the planes say."""
+        return [
+            np.empty(0, np.int64)
+            if column.other_query is None
+            else self.vectors.search(column.other_query, top=OTHERS, allowed=self.allowed)[0]
+            for column in self.columns[: self.sought]
+        ]
+
+    def _proposed(self) -> Ints:
+        """Rows, ascending: of the regions that FAISS finds for the only phrase; or of all regions
+        of the photos with the best guesses for all that is sought together."""
         # Few of them may stand the other conditions; how many there are, the best does not tell.
         generous = 1 if self.question.plain else 2 if self.question.count is None else 4
         top = generous * max(PROPOSED, 40 * self.options.top)
-        proposals = []
-        for column in self.columns[: self.sought]:
-            rows, products = self.vectors.search(column.query(), top=top, allowed=self.allowed)
-            proposals.append((self.vectors.photo_numbers(rows), products))
-        numbers = np.unique(np.concatenate([photos for photos, _ in proposals]))
+        proposals = [
+            self.vectors.search(column.query(), top=top, allowed=self.allowed)
+            for column in self.columns[: self.sought]
+        ]
+        if self.one_phrase:
+            return np.sort(proposals[0][0])
+        photos_of = [self.vectors.photo_numbers(rows) for rows, _ in proposals]
+        numbers = np.unique(np.concatenate(photos_of))
         total = np.zeros(len(numbers))
-        for (photos, products), weight in zip(proposals, self.weights, strict=True):
+        for photos, (_, products), weight in zip(photos_of, proposals, self.weights, strict=True):
             # A photo that was not proposed for this phrase has nothing better than the last one.
             best = np.full(len(numbers), products.min(initial=np.inf))
             np.maximum.at(best, np.searchsorted(numbers, photos), products)
             total += weight * best
         most = generous * max(PHOTOS, 4 * self.options.top)
-        chosen = numbers[np.argsort(-total, kind="stable")[:most]]
-        if before is not None:
-            chosen = np.union1d(chosen, self.vectors.photo_numbers(before.looked_at()))
-        considered = [self.vectors.photo(number) for number in chosen.tolist()]
-        near = _Near(considered, self.columns, sought=self.sought)
-        if before is not None:
-            near.take_over(before)
-        return near
+        return self.vectors.rows_of(np.sort(numbers[np.argsort(-total, kind="stable")[:most]]))
 
-    def _alignments(self, near: _Near) -> dict[int, Alignment]:
-        """The best candidates, best first, aligned as far as is known."""
-        if not near.photos:
+    def _alignments(self, near: _Near, photos: int) -> dict[int, Alignment]:
+        """The best candidates, so many at the least, best first, aligned as far as is known."""
+        if not len(near.owners):
             return {}
-        scores = np.where(np.isnan(near.exact), near.guessed, near.exact)  # (R, M)
-        scores[:, self.sought :] = near.exact[:, self.sought :]  # there until seen to be
+        scores = np.where(np.isnan(near.known), near.guessed, near.known)  # (R, M)
+        scores[:, self.sought :] = near.known[:, self.sought :]  # there until seen to be
         best = np.maximum.reduceat(scores[:, : self.sought], near.starts[:-1], axis=0)
         bounds = best @ self.weights / self.weights.sum()  # (P,)
-        order = np.argsort(-bounds, kind="stable")
-        order = order[bounds[order] > -np.inf]
-        enough = 2 * max(AT_ONCE, 2 * self.options.top)
         if not self.question.plain:
-            return self._conditional(near, scores, bounds, enough)
+            return self._conditional(near, scores, bounds, photos)
+        rounded = bounds.round(4)
+        last = np.sort(rounded)[-photos:][0]
+        order = np.flatnonzero(rounded >= last)  # copies tie: the first ids are wanted
+        order = order[np.lexsort((near.regions.photo_ids[order], -rounded[order]))][:photos]
         return {
             photo: Alignment(
                 score=float(bounds[photo]),
-                regions=tuple(enumerate(scores[near.rows(photo)].argmax(axis=0).tolist())),
+                regions=tuple(enumerate(scores[near.of(photo)].argmax(axis=0).tolist())),
             )
-            for photo in order[:enough].tolist()
+            for photo in order[bounds[order] > -np.inf].tolist()
         }
 
     def _conditional(
@@ -457,17 +523,22 @@ class _Look:
             }
         alignments: dict[int, Alignment] = {}
         scored: list[float] = []
-        for photo in sorted(self._last, key=lambda photo: -self._last[photo]):
+        ids = near.regions.photo_ids
+
+        def place(photo: int) -> tuple[float, int]:
+            return -round(self._last[photo], 4), int(ids[photo])
+
+        for photo in sorted(self._last, key=place):
             if len(scored) == enough and self._last[photo] <= scored[0]:
                 break
-            stored = near.photos[photo]
+            width, height = near.regions.sizes[photo].tolist()
             open_count = self.question.count is not None and self._likely(near, photo, 0)
             alignment = align(
                 self.uncounted if open_count else self.question,
-                boxes=stored.boxes,
-                scores=scores[near.rows(photo)],
-                width=stored.width,
-                height=stored.height,
+                boxes=near.regions.boxes[near.of(photo)],
+                scores=scores[near.of(photo)],
+                width=width,
+                height=height,
                 bar=BAR,
                 counted=self.counted,
             )
@@ -479,67 +550,83 @@ class _Look:
             heapq.heappush(scored, alignment.score)
             if len(scored) > enough:
                 heapq.heappop(scored)
-        best_first = sorted(alignments, key=lambda photo: -alignments[photo].score)
-        return {photo: alignments[photo] for photo in best_first}
+        return {photo: alignments[photo] for photo in sorted(alignments, key=place)}
 
     def _likely(self, near: _Near, photo: int, column: int) -> list[int]:
-        """Rows of a photo that may, by a guess, show what is counted or must not be there."""
-        rows = near.rows(photo)
-        guessed = np.where(np.isnan(near.exact[rows, column]), near.guessed[rows, column], -np.inf)
+        """Regions of a photo, numbered there, that may, by a guess, show what is counted or must
+        not be there."""
+        own = near.of(photo)
+        guessed = np.where(np.isnan(near.known[own, column]), near.guessed[own, column], -np.inf)
         likely = np.flatnonzero(guessed >= (self.counted if column < self.sought else BAR))
         best: list[int] = likely[np.argsort(-guessed[likely], kind="stable")].tolist()
         return best[:16]
 
-    def _unsure(self, near: _Near, photo: int, alignment: Alignment) -> list[tuple[int, int]]:
-        """(row, column) of a photo's scores that its place hangs on, and that are guessed."""
-        exact = near.exact[near.rows(photo)]
-        unsure = [
-            (row, column) for column, row in alignment.regions if np.isnan(exact[row, column])
-        ]
+    def _open(self, near: _Near, photo: int, alignment: Alignment) -> list[tuple[int, int]]:
+        """(region, column) of a photo's scores that its place hangs on, and that are guessed."""
+        first = int(near.starts[photo])
+        pairs = [(first + row, column) for column, row in alignment.regions]
+        guessed = [pair for pair in pairs if np.isnan(near.known[pair])]
         judged = [0] if self.question.count is not None else []
         for column in (*judged, *range(self.sought, len(self.columns))):
-            unsure += [(row, column) for row in self._likely(near, photo, column)]
-        return list(dict.fromkeys(unsure))
+            guessed += [(first + row, column) for row in self._likely(near, photo, column)]
+        return guessed
 
-    def _further(self, near: _Near, photo: int) -> list[tuple[int, int]]:
-        """(row, column) of guessed scores that may be among a photo's next best boxes; all of
-        them in an index of few regions."""
-        columns = len(self.columns) if self.regions <= FEW else self.sought
-        most = FEW if self.regions <= FEW else 8 * self.options.per_image
-        best = np.argsort(-near.guessed[near.rows(photo), :columns], axis=0)[:most]
-        exact = near.exact[near.rows(photo)]
-        return [
-            (row, column)
-            for column in range(columns)
-            for row in best[:, column].tolist()
-            if np.isnan(exact[row, column])
-        ]
+    def _unsure(self, near: _Near, photos: int) -> list[tuple[int, int]]:
+        """The same of the best photos."""
+        best = islice(self._alignments(near, photos).items(), photos)
+        return [pair for item in best for pair in self._open(near, *item)]
 
-    def _look_at(self, near: _Near, wanted: Mapping[int, Sequence[tuple[int, int]]]) -> None:
-        """Compute exact scores: (row, column) of each candidate."""
-        self._fetch([near.photos[photo] for photo, asked in wanted.items() if asked])
-        for number, column in enumerate(self.columns):
-            rows, codes = [], []
-            for photo, asked in wanted.items():
-                stored = self._stored.get(near.photos[photo].photo_id)
-                own = [row for row, of_column in asked if of_column == number]
-                if stored is None or stored.stamp != near.photos[photo].stamp:
-                    # Changed or deleted since the cache was read: it is not what it looked like.
-                    near.exact[near.rows(photo)] = -np.inf if asked else np.nan
-                elif own:
-                    rows.append(near.starts[photo] + np.array(own))
-                    codes.append(stored.codes[own])
-            if not rows:
+    def _further(self, near: _Near, photos: Sequence[int]) -> list[tuple[int, int]]:
+        """(region, column) of guessed scores that may be among some photos' next best boxes."""
+        pairs = []
+        for photo in photos:
+            best = np.argsort(-near.guessed[near.of(photo), : self.sought], axis=0)
+            for row, column in np.ndindex(best[: 8 * self.options.per_image].shape):
+                pair = (int(near.starts[photo] + best[row, column]), column)
+                if np.isnan(near.known[pair]):
+                    pairs.append(pair)
+        return pairs
+
+    def _look_at(
+        self, near: _Near, pairs: Sequence[tuple[int, int]], *, exactly: bool = False
+    ) -> None:
+        """Compute scores of (region, column), exact ones or nearly so, and mend the planes."""
+        asked: dict[int, set[int]] = {}  # regions of each column
+        for region, column in pairs:
+            asked.setdefault(column, set()).add(region)
+        codes = self._codes(near, sorted(set().union(*asked.values())))
+        for number, chosen in asked.items():
+            regions = np.array(sorted(chosen & codes.keys()), dtype=np.int64)
+            if not len(regions):
                 continue
-            every = np.concatenate(rows)
-            exact = column.log_likelihoods(np.concatenate(codes))
-            near.exact[every, number] = exact - column.prior + near.objectness[every]
-            column.plane.add(near.points[every], exact)
-            near.guess(number, column)
+            own = self.columns[number]
+            compute = own.log_likelihoods if exactly else own.nearly
+            found = compute(np.stack([codes[region] for region in regions.tolist()]))
+            near.known[regions, number] = found - own.prior + near.regions.objectness[regions]
+            near.exact[regions, number] = exactly
+            if not exactly:  # the planes know them
+                own.plane.add(near.regions.points[regions], found)
+                near.guess(number, own)
 
-    def _fetch(self, photos: Sequence[StoredPoints]) -> None:
-        lacking = [photo.photo_id for photo in photos if photo.photo_id not in self._stored]
-        self._stored |= codes_of(self.connection, lacking)
+    def _codes(self, near: _Near, regions: Sequence[int]) -> dict[int, Floats]:
+        """Codes (E,) of some regions, without those whose photo was changed or deleted since the
+        cache was read, which then scores nothing: it is not what it looked like."""
+        of = near.regions
+        lacking = [region for region in regions if int(of.rows[region]) not in self._stored]
+        photos = near.owners[np.array(lacking, dtype=np.int64)].tolist()
+        wanted = list(zip(of.photo_ids[photos].tolist(), of.places[lacking].tolist(), strict=True))
+        stored = codes_at(self.connection, wanted, size=self.searcher.quick.code_size)
+        for region, photo, asked in zip(lacking, photos, wanted, strict=True):
+            if asked in stored and stored[asked].stamp == of.stamps[photo]:
+                self._stored[int(of.rows[region])] = stored[asked].code
+            else:
+                near.known[near.of(photo)], near.exact[near.of(photo)] = -np.inf, True
+        rows = of.rows[list(regions)].tolist()
+        return {
+            region: self._stored[row]
+            for region, row in zip(regions, rows, strict=True)
+            if row in self._stored
+        }
 
     def everywhere(self, on_progress: Callable[[int, int], None] | None) -> list[_Found]:
         """The best photos after all regions were looked at."""

@@ -51,7 +51,7 @@ FORMAT = 1
 LANDMARKS = 256  # regions at which every phrase is computed first
 SAMPLED_PHOTOS = 400  # that the projection is made from
 LISTS_FROM = 200_000  # regions; below, all of a segment are compared
-COMPARED = 0.05  # of a longer segment's lists
+COMPARED = 2.0  # lists of a longer segment, times the square root of how many it has
 _SEGMENTS = 8  # before they are merged
 _DEAD = 0.3  # share of a segment's photos that may have gone before it is made again
 _WAIT = 600.0  # seconds for another process that prepares the same cache
@@ -163,25 +163,38 @@ class Vectors:
     def photo_numbers(self, rows: Ints) -> Ints:
         """Number, among all segments' photos, of the photo that each row (n,) belongs to."""
         # The last of those that start here: photos without regions start where the next one does.
-        return np.searchsorted(self._starts, rows, side="right") - 1
+        return np.searchsorted(self._bounds[:-1], rows, side="right") - 1
 
-    def photo(self, number: int) -> "StoredPoints":
-        """A photo by its number, with its regions."""
-        for segment, offset in zip(self.segments, self._offsets, strict=True):
-            if number < len(segment.photo_ids):
-                first, last = segment.starts[number : number + 2].tolist()
-                return StoredPoints(
-                    photo_id=int(segment.photo_ids[number]),
-                    stamp=int(segment.stamps[number]),
-                    width=int(segment.sizes[number, 0]),
-                    height=int(segment.sizes[number, 1]),
-                    first=first + offset,
-                    points=segment.points[first:last],
-                    boxes=segment.boxes[first:last],
-                    objectness=segment.objectness[first:last],
-                )
-            number -= len(segment.photo_ids)
-        raise IndexError(number)
+    def rows_of(self, numbers: Ints) -> Ints:
+        """All rows of some photos (n,), ascending, by their numbers."""
+        counts = self._bounds[numbers + 1] - self._bounds[numbers]
+        ends = counts.cumsum()
+        rows = np.arange(ends[-1] if len(ends) else 0)
+        rows += np.repeat(self._bounds[numbers] - (ends - counts), counts)
+        return rows
+
+    def regions_at(self, rows: Ints) -> "StoredRegions":
+        """What is stored of the regions in some rows (R,), which ascend."""
+        parts = []
+        for offset, segment in zip(self._offsets, self.segments, strict=True):
+            first, last = np.searchsorted(rows, [offset, offset + len(segment.points)])
+            own = rows[first:last] - offset
+            parts.append((segment.points[own], segment.boxes[own], segment.objectness[own]))
+        points, boxes, objectness = (np.concatenate(part) for part in zip(*parts, strict=True))
+        owners = self.photo_numbers(rows)
+        numbers, starts = np.unique(owners, return_index=True)
+        table = self._photo_table[numbers]  # (P, 4)
+        return StoredRegions(
+            rows=rows,
+            starts=np.append(starts, len(rows)),
+            places=rows - self._bounds[owners],
+            photo_ids=table[:, 0],
+            stamps=table[:, 1],
+            sizes=table[:, 2:],
+            points=points.astype(np.float32),
+            boxes=boxes,
+            objectness=objectness,
+        )
 
     @cached_property
     def _offsets(self) -> list[int]:
@@ -189,33 +202,46 @@ class Vectors:
         return [0, *accumulate(len(segment.points) for segment in self.segments)][:-1]
 
     @cached_property
-    def _starts(self) -> Ints:
-        """The first row of each photo."""
+    def _bounds(self) -> Ints:
+        """The first row of each photo, and the end of all."""
         starts = [
             segment.starts[:-1] + offset
             for segment, offset in zip(self.segments, self._offsets, strict=True)
         ]
-        return np.concatenate([np.empty(0, np.int64), *starts])
+        return np.concatenate([*starts, [sum(len(segment.points) for segment in self.segments)]])
+
+    @cached_property
+    def _photo_table(self) -> Ints:
+        """Id, stamp, width and height of each photo."""
+        tables = [
+            np.column_stack([segment.photo_ids, segment.stamps, segment.sizes])
+            for segment in self.segments
+        ]
+        return np.concatenate(tables)
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredPoints:
-    """A photo's regions as the cache has them.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredRegions:
+    """Some regions of some photos, photo by photo, as the cache has them.
 
     Attributes:
-        photo_id, stamp: which writing of which photo.
-        width, height: of the upright original, pixels.
-        first: row of its first region.
-        points: (R, d) float16.
+        rows: (R,) ascending.
+        starts: (P + 1,) where the regions of each photo begin.
+        places: (R,) of each region among its photo's.
+        photo_ids: (P,).
+        stamps: (P,) which writing of each photo.
+        sizes: (P, 2) width and height of the upright originals, pixels.
+        points: (R, d) float32.
         boxes: (R, 4) float32, pixels of the upright original.
         objectness: (R,) the objectness part of their scores.
     """
 
-    photo_id: int
-    stamp: int
-    width: int
-    height: int
-    first: int
+    rows: Ints
+    starts: Ints
+    places: Ints
+    photo_ids: Ints
+    stamps: Ints
+    sizes: Ints
     points: Floats
     boxes: Floats
     objectness: Floats
@@ -253,7 +279,7 @@ def _search(
     parameters = faiss.SearchParameters()
     if isinstance(segment.index, faiss.IndexIVF):
         parameters = faiss.SearchParametersIVF()
-        parameters.nprobe = max(1, round(COMPARED * segment.index.nlist))
+        parameters.nprobe = max(1, round(COMPARED * segment.index.nlist**0.5))
     parameters.sel = selector
     products, found = segment.index.search(query[None], top, params=parameters)
     there = found[0] >= 0
@@ -498,7 +524,10 @@ def _open(folder: Path, name: str, dimensions: int) -> Segment:
 
     # FAISS maps lists and plain vectors into memory in two different ways.
     flags = faiss.IO_FLAG_MMAP_IFC if regions < LISTS_FROM else faiss.IO_FLAG_MMAP
-    index = faiss.read_index(str(folder / f"{name}.faiss"), flags)
+    index: Any = faiss.read_index(str(folder / f"{name}.faiss"), flags)
+    if regions >= LISTS_FROM:  # threads that fetch lists take longer than they save
+        lists: Any = faiss.downcast_InvertedLists(index.invlists)
+        lists.prefetch_nthread = 0
     if index.ntotal != regions or index.d != dimensions + 2:
         raise ValueError("the parts of a segment differ")
     return Segment(

@@ -10,7 +10,7 @@ from indexer_fixtures import FakeDescriber, FakePrepared, FakeSeen, draw, index,
 from sqlalchemy import text
 
 from dcsearch.errors import IndexUnusable
-from indexer.codes import CodeChunk, codes_of, read_codes, regions_of
+from indexer.codes import CodeChunk, codes_at, read_codes, regions_of
 from indexer.database import Database, open_database
 
 
@@ -98,29 +98,40 @@ def test_only_photos_that_are_done_are_read(database: Database) -> None:
     assert sorted(regions_of(database, range(100))) == ids
 
 
-def test_codes_come_with_the_number_of_their_writing(database: Database) -> None:
+def all_places(database: Database) -> tuple[list[tuple[int, int]], list[list[float]]]:
+    """Photo id and place of every region, and their codes."""
     ids, counts, codes, _ = joined(list(read_codes(database)))
+    places = [(p, place) for p, n in zip(ids, counts, strict=True) for place in range(n)]
+    return places, codes
+
+
+def test_codes_of_regions_come_with_the_number_of_their_writing(database: Database) -> None:
+    places, codes = all_places(database)
+    size = len(codes[0])
+    nowhere = [(places[0][0], 90), (999, 0), *((photo, 0) for photo in range(1000, 3000))]
     with database.reading() as connection:
-        known = codes_of(connection, [*ids, *range(1000, 3000)])
-    assert sorted(known) == ids
-    assert [len(known[photo].codes) for photo in ids] == counts
-    assert [code for photo in ids for code in known[photo].codes.tolist()] == codes
-    assert len({stored.stamp for stored in known.values()}) == 10
+        known = codes_at(connection, [*nowhere, *reversed(places)], size=size)
+        assert codes_at(connection, [], size=size) == {}
+        assert codes_at(connection, places, size=1000) == {}
+    assert sorted(known) == places
+    assert [known[place].code.tolist() for place in places] == codes
+    assert len({stored.stamp for stored in known.values()}) == 7  # of photos with regions
     index(database, Path(str(database.path)).parent / "photos", describer=Uneven(), force=True)
     with database.reading() as connection:
-        again = codes_of(connection, ids)
-        assert codes_of(connection, []) == {}
+        again = codes_at(connection, places, size=size)
     assert {stored.stamp for stored in again.values()}.isdisjoint(
         stored.stamp for stored in known.values()
     )
 
 
 def test_photos_that_are_not_done_have_no_codes_to_ask_for(database: Database) -> None:
-    ids = joined(list(read_codes(database)))[0]
+    places, codes = all_places(database)
     with database.writing() as connection:
         connection.execute(text("UPDATE photo SET state = 'missing' WHERE path LIKE '%/3.png'"))
+    left = sorted(place for place in places if place[0] in joined(list(read_codes(database)))[0])
+    assert len(left) < len(places)
     with database.reading() as connection:
-        assert sorted(codes_of(connection, ids)) == [*ids[:3], *ids[4:]]
+        assert sorted(codes_at(connection, places, size=len(codes[0]))) == left
 
 
 def test_an_empty_index_gives_nothing() -> None:

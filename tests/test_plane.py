@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dcsearch.plane import Plane, Projection
+from dcsearch.plane import TEMPERATURE, Plane, Projection
 
 LN2 = math.log(2)
 
@@ -33,24 +33,54 @@ def test_values_on_a_plane_are_guessed_exactly() -> None:
 
 
 @pytest.mark.usefixtures("without_ridge")
-def test_a_value_3_ln_2_below_the_best_has_half_its_weight() -> None:
-    """Weights 2/5, 2/5, 1/5. At 1 the mean is -ln 2; (2 + 4) / 5 ln 2 ** 2 is the variance."""
-    plane = Plane(np.array([[0.0], [1.0], [1.0]]), np.array([0.0, 0.0, -3 * LN2]))
-    assert_allclose(plane.slope, [-LN2], rtol=1e-6)
+def test_a_value_ln_2_temperatures_below_the_best_has_half_its_weight() -> None:
+    """Weights 2/5, 2/5, 1/5. In nats of a temperature: at 1 the mean is -ln 2 / 3; the variance is
+    (2 + 4) / 5 (ln 2 / 3) ** 2."""
+    values = np.array([0.0, 0.0, -LN2])
+    plane = Plane(np.array([[0.0], [1.0], [1.0]]), TEMPERATURE * values)
+    assert_allclose(plane.slope, [-TEMPERATURE * LN2 / 3], rtol=1e-6)
     assert plane.level == pytest.approx(0, abs=1e-9)
-    assert plane.deviation == pytest.approx(math.sqrt(6 / 5) * LN2)
-    assert_allclose(plane(np.array([[0.0], [1.0], [-2.0]])), [0, -LN2, 2 * LN2], atol=1e-6)
+    assert plane.deviation == pytest.approx(math.sqrt(6 / 5) * TEMPERATURE * LN2 / 3)
+    expected = TEMPERATURE * LN2 * np.array([0, -1, 2]) / 3
+    assert_allclose(plane(np.array([[0.0], [1.0], [-2.0]])), expected, atol=1e-6)
 
 
 def test_the_ridge_keeps_a_slope_that_two_points_suggest_below_it() -> None:
-    """Points -1 and 1, values -.5 and .5: weights p and 1 - p, p = 1 / (1 + exp(1/3)); the normal
-    equations are (1 + r) s + (1 - 2 p) l = .5 and (1 - 2 p) s + (1 + r) l = .5 (1 - 2 p)."""
-    p, r = 1 / (1 + math.exp(1 / 3)), 0.0075
+    """Points -1 and 1, values -.5 and .5: weights p and 1 - p, p = 1 / (1 + exp(1/T)); the normal
+    equations are (1 + r) s + (1 - 2 p) l = .5 and (1 - 2 p) s + l = .5 (1 - 2 p)."""
+    p, r = 1 / (1 + math.exp(1 / TEMPERATURE)), 0.0075
     m = 1 - 2 * p
-    slope = 0.5 * (1 + r - m * m) / ((1 + r) ** 2 - m * m)
+    slope = 0.5 * (1 - m * m) / (1 + r - m * m)
     plane = Plane(np.array([[-1.0], [1.0]]), np.array([-0.5, 0.5]))
-    assert_allclose(plane.slope, [slope], rtol=1e-5)
+    assert_allclose(plane.slope, [slope], rtol=1e-6)
+    assert plane.level == pytest.approx(0.5 * m - m * slope)
     assert 0.49 < slope < 0.5
+
+
+@pytest.mark.parametrize("added", [-1000.0, -30.0, 0.5, 200.0])
+@pytest.mark.parametrize(("count", "dimensions"), [(1, 3), (4, 9), (60, 3)])
+def test_a_constant_added_to_all_values_moves_the_level_alone(
+    added: float, count: int, dimensions: int
+) -> None:
+    """A phrase that is less likely everywhere is not thought to be of other regions."""
+    chance = np.random.default_rng(7)
+    points, values = chance.normal(size=(count, dimensions)), 5 * chance.normal(size=count)
+    plane, moved = Plane(points, values), Plane(points[:1], values[:1] + added)
+    moved.add(points[1:], values[1:] + added)
+    assert_allclose(moved.slope, plane.slope, atol=1e-6)
+    assert moved.level - plane.level == pytest.approx(added, abs=1e-6)
+    assert moved.deviation == pytest.approx(plane.deviation, abs=1e-6)
+    elsewhere = chance.normal(size=(5, dimensions))
+    assert_allclose(moved(elsewhere), plane(elsewhere) + added, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [-1000.0, 0.0, 3.0])
+def test_equal_values_are_guessed_everywhere(value: float) -> None:
+    points = np.random.default_rng(8).normal(size=(20, 4)) + 2
+    plane = Plane(points, np.full(20, value))
+    assert_allclose(plane.slope, np.zeros(4), atol=1e-6)
+    assert plane.level == pytest.approx(value, abs=1e-6)
+    assert plane.deviation == pytest.approx(0, abs=1e-6)
 
 
 def test_what_is_learnt_in_parts_is_what_is_learnt_at_once() -> None:
@@ -69,13 +99,13 @@ def test_points_near_the_best_make_the_plane_fit_there() -> None:
     """Of a hill: the plane through all of it is far off at the top, where it matters."""
 
     def hill(points: np.ndarray) -> np.ndarray:
-        values: np.ndarray = -(points[:, 0] ** 2)
+        values: np.ndarray = -TEMPERATURE / 3 * points[:, 0] ** 2
         return values
 
     known, top = np.linspace(-4, 4, 9)[:, None], np.linspace(-0.5, 0.5, 60)[:, None]
     plane = Plane(known, hill(known))
     far_off, deviation = np.abs(plane(top) - hill(top)).max(), plane.deviation
-    assert far_off > 1
+    assert far_off > TEMPERATURE / 3
     plane.add(top, hill(top))
     assert plane.deviation < deviation / 2
     assert np.abs(plane(top) - hill(top)).max() < far_off / 2
@@ -92,7 +122,7 @@ def test_hopeless_points_hardly_count() -> None:
 def test_one_point_is_guessed_everywhere() -> None:
     plane = Plane(np.zeros((1, 3)), np.array([-20.0]))
     assert_array_equal(plane.slope, [0, 0, 0])
-    assert_allclose(plane(np.ones((2, 3))), [-20, -20], rtol=0.01)
+    assert_allclose(plane(np.ones((2, 3))), [-20, -20], rtol=1e-6)
 
 
 def test_equal_points_are_guessed_their_mean() -> None:

@@ -17,7 +17,14 @@ from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.header import METADATA_KEY, CheckpointHeader, read_header
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.prior import log_prior, word_priors
-from dcsearch.quick_likelihood import Landmarks, QuickLikelihood, read_weights
+from dcsearch.quick_likelihood import (
+    Landmarks,
+    LikelyWords,
+    QuickLikelihood,
+    Reading,
+    State,
+    read_weights,
+)
 from dcsearch.vocabulary import Vocabulary
 
 TEXTS = ("a", "a red dog", "the cat on the blue square", "woman", "a red dog with a man", "a red")
@@ -117,34 +124,228 @@ def test_what_it_is_given_stays_as_it_was(quick: QuickLikelihood) -> None:
     assert_array_equal(some, before)
 
 
+# likely words
+
+
+def looked(quick: QuickLikelihood, some: np.ndarray, *tokens: int) -> tuple[State, LikelyWords]:
+    """States after a beginning, and the words that are likely to follow it."""
+    state, so_far = quick.begin(some), np.zeros(len(some), np.float32)
+    if not tokens:
+        return quick.step_and_look(quick.read(some), quick.end, so_far)
+    for token in tokens[:-1]:
+        so_far = so_far + quick.next_word(state, token)
+        state = quick.step(state, token)
+    return quick.step_and_look(state, tokens[-1], so_far + quick.next_word(state, tokens[-1]))
+
+
+def shares(quick: QuickLikelihood, state: State) -> np.ndarray:
+    """(V + 1, N) the probability of every word and END to come next."""
+    every = [quick.next_word(state, word) for word in range(quick.end + 1)]
+    return np.exp(np.array(every, dtype=np.float64))
+
+
+def test_where_all_words_are_likely_what_is_nearly_exact_is_exact(quick: QuickLikelihood) -> None:
+    some = codes(40, 7)
+    for phrase in phrases(*TEXTS):
+        words = phrase.tokens
+        likely = [looked(quick, codes(9), *words[:n])[1] for n in range(len(words) + 1)]
+        for one in likely:
+            assert sorted(one.tokens.tolist()) == list(range(quick.end + 1))
+            assert one.rest == pytest.approx(0, abs=1e-6)
+        assert_allclose(quick.spoken(some, phrase, likely), quick.spoken(some, phrase), atol=1e-5)
+    assert quick.spoken(codes(0), phrase, likely).shape == (0, len(words) + 1)
+
+
+def test_looking_steps_as_stepping_does(quick: QuickLikelihood) -> None:
+    some, nothing = codes(9), np.zeros(9, np.float32)
+    state, expected = quick.read(some), quick.read(some)
+    for token in (quick.end, 1, 3, 6):
+        state, expected = quick.step_and_look(state, token, nothing)[0], quick.step(expected, token)
+        for one, other in zip(state, expected, strict=True):
+            assert_allclose(one, other, atol=1e-6)
+
+
+def test_likely_words_are_those_of_the_greatest_probability(
+    quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the regions for which the beginning itself is the likeliest, 1 / e for every 2 nats."""
+    monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", 5)
+    some, (phrase,) = codes(20, 8), phrases("the cat on")
+    state, likely = looked(quick, some, *phrase.tokens)
+    own = shares(quick, state)  # (V + 1, N)
+    so_far = quick.spoken(some, phrase)[:, :-1].sum(axis=1, dtype=np.float64)
+    weights = np.exp(so_far / 2) / np.exp(so_far / 2).sum()
+    assert set(likely.tokens.tolist()) == set(np.argsort(-(own @ weights))[:5].tolist())
+    rest = -np.log(own[likely.tokens].sum(axis=0)) @ weights
+    assert likely.rest == pytest.approx(rest, abs=1e-4)
+    assert likely.rest > 0.1
+    logits = state.hidden @ likely.output + likely.bias  # (N, 5)
+    assert_allclose(np.exp(logits - state.normaliser[:, None]), own[likely.tokens].T, atol=1e-5)
+
+
+def test_of_the_region_that_was_looked_at_likely_words_are_exact_and_others_nearly(
+    quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word of share p that is added to those of share s is said p s / (s + p) likely."""
+    monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", 6)
+    one = codes(1, 9)
+    state, likely = looked(quick, one)
+    exact = shares(quick, state)[:, 0]
+    covered = exact[likely.tokens].sum()
+    assert 0.3 < covered < 0.99
+    for token in range(quick.end + 1):
+        found = quick.next_word(quick.begin(one, quick.and_word(likely, token)), token)
+        p = exact[token] if token in likely.tokens else exact[token] / (1 + exact[token] / covered)
+        assert found == pytest.approx(np.log(p), abs=1e-4)
+
+
+def test_a_word_is_likely_once(quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", 4)
+    _, likely = looked(quick, codes(5))
+    for token in likely.tokens.tolist():
+        assert quick.and_word(likely, token) is likely
+    other = next(word for word in range(quick.end + 1) if word not in likely.tokens)
+    more = quick.and_word(likely, other)
+    assert sorted(more.tokens.tolist()) == sorted([*likely.tokens.tolist(), other])
+    assert (more.output.shape, more.bias.shape) == ((12, 5), (5,))
+    assert quick.and_word(more, other) is more
+    assert len(likely.tokens) == 4  # as it was
+
+
+@pytest.mark.parametrize("least", [1, 96])
+def test_with_few_words_likelihoods_are_near_and_the_more_the_nearer(
+    least: int, quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcsearch.quick_likelihood._LEAST_READ", least)
+    some, measure = codes(200, 10), codes(50, 11)
+    errors = []
+    for count in (6, 10, 14, 17):
+        monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", count)
+        landmarks, off = Landmarks(quick, measure), []
+        for phrase in phrases(*TEXTS):
+            nearly = quick.spoken(some, phrase, landmarks.read(phrase).likely)
+            assert nearly.dtype == np.float32
+            assert (nearly <= 0).all()
+            exact = quick.spoken(some, phrase)
+            fits = exact.sum(axis=1) >= np.quantile(exact.sum(axis=1), 0.8)
+            off.append(np.abs(nearly - exact)[fits].mean())
+        errors.append(float(np.mean(off)))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 0.25
+    assert errors[-1] < 0.01
+
+
 # landmarks
 
 
-def test_landmarks_speak_as_they_do_without_a_memory(quick: QuickLikelihood) -> None:
+def assert_same(one: Reading, other: Reading) -> None:
+    """Two readings are the same to the last digit."""
+    assert_array_equal(one.spoken, other.spoken)
+    assert len(one.likely) == len(other.likely)
+    for mine, others in zip(one.likely, other.likely, strict=True):
+        assert mine.rest == others.rest
+        for name in ("tokens", "output", "bias"):
+            assert_array_equal(getattr(mine, name), getattr(others, name))
+
+
+def left_behind(exact: np.ndarray, *, far: float, least: int) -> np.ndarray:
+    """What landmarks say of a phrase, of what they would if all of them read it (K, T + 1)."""
+    said, reading = exact.copy(), list(range(len(exact)))
+    for column in range(exact.shape[1]):
+        so_far = {row: float(exact[row, : column + 1].sum()) for row in reading}
+        ranked = sorted(reading, key=lambda row: -so_far[row])
+        for row in set(range(len(exact))) - set(reading):
+            said[row, column] = exact[ranked[0], column]
+        bar = so_far[ranked[0]] - far
+        reading = [row for n, row in enumerate(ranked) if n < least or so_far[row] >= bar]
+    return said
+
+
+def test_few_landmarks_are_read_as_all_regions_are(quick: QuickLikelihood) -> None:
     some = codes(30, 3)
     landmarks = Landmarks(quick, some)
     for phrase in phrases(*TEXTS, *reversed(TEXTS)):  # beginnings known and not
-        assert_array_equal(landmarks.spoken(phrase), quick.spoken(some, phrase))
+        reading = landmarks.read(phrase)
+        assert_array_equal(reading.spoken, quick.spoken(some, phrase))
+        assert len(reading.likely) == len(phrase.tokens) + 1
+        for token, likely in zip((*phrase.tokens, quick.end), reading.likely, strict=True):
+            assert token in likely.tokens
 
 
-def test_a_full_memory_changes_nothing(
+@pytest.mark.parametrize(("far", "least"), [(0.5, 1), (0.5, 8), (2.0, 3), (100.0, 1)])
+def test_landmarks_far_behind_say_the_rest_as_the_best_does(
+    far: float, least: int, quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcsearch.quick_likelihood._FAR", far)
+    monkeypatch.setattr("dcsearch.quick_likelihood._LEAST_READ", least)
+    some = codes(40, 12)
+    landmarks, fewer = Landmarks(quick, some), 0
+    for phrase in phrases(*TEXTS, *TEXTS):
+        exact = quick.spoken(some, phrase)
+        spoken = landmarks.read(phrase).spoken
+        assert_allclose(spoken, left_behind(exact, far=far, least=least), atol=1e-5)
+        assert_array_equal(spoken[:, 0], exact[:, 0])  # all read the first word
+        best = exact.sum(axis=1).argmax()
+        fewer += int((np.abs(spoken - exact).max(axis=1) > 1e-3).sum())
+        if far > 1:  # who is the best in the end was never far behind
+            assert_allclose(spoken[best], exact[best], atol=1e-5)
+    assert (fewer > 40) == (far < 100)
+
+
+def test_known_beginnings_are_read_as_new_ones(
     quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dcsearch.quick_likelihood._REMEMBERED", 3)
-    some = codes(8, 4)
-    landmarks = Landmarks(quick, some)
-    for phrase in phrases(*TEXTS, *TEXTS):
-        assert_array_equal(landmarks.spoken(phrase), quick.spoken(some, phrase))
+    monkeypatch.setattr("dcsearch.quick_likelihood._FAR", 1.0)
+    monkeypatch.setattr("dcsearch.quick_likelihood._LEAST_READ", 5)
+    monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", 7)
+    some = codes(30, 4)
+    asked = phrases(*TEXTS, *reversed(TEXTS))
+    fresh = [Landmarks(quick, some).read(phrase) for phrase in asked]
+    for remembered in (200, 3, 1):  # a full memory changes nothing
+        monkeypatch.setattr("dcsearch.quick_likelihood._REMEMBERED", remembered)
+        landmarks = Landmarks(quick, some)
+        for phrase, expected in zip(asked, fresh, strict=True):
+            assert_same(landmarks.read(phrase), expected)
 
 
-def test_threads_hear_the_same_of_landmarks(quick: QuickLikelihood) -> None:
+def test_known_beginnings_are_not_computed_again(
+    quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landmarks = Landmarks(quick, codes(5))
+    first, other = phrases("a red dog", "a red dog with a man")
+    landmarks.read(first)
+    steps: list[int] = []
+    look = quick.step_and_look
+
+    def counted(state: State, token: int, so_far: np.ndarray) -> tuple[State, LikelyWords]:
+        steps.append(token)
+        return look(state, token, so_far)
+
+    monkeypatch.setattr(quick, "step_and_look", counted)
+    landmarks.read(other)
+    assert steps == list(other.tokens[2:])  # the longer the beginning, the seldomer the next
+
+
+def test_threads_hear_the_same_of_landmarks(
+    quick: QuickLikelihood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcsearch.quick_likelihood._FAR", 1.0)
+    monkeypatch.setattr("dcsearch.quick_likelihood._LEAST_READ", 5)
+    monkeypatch.setattr("dcsearch.quick_likelihood._REMEMBERED", 4)
     some = codes(30, 5)
     asked = phrases(*TEXTS) * 5
-    expected = [quick.spoken(some, phrase) for phrase in asked]
+    expected = [Landmarks(quick, some).read(phrase) for phrase in asked]
     landmarks = Landmarks(quick, some)
     with ThreadPoolExecutor(8) as executor:
-        for heard, spoken in zip(executor.map(landmarks.spoken, asked), expected, strict=True):
-            assert_array_equal(heard, spoken)
+        for heard, alone in zip(executor.map(landmarks.read, asked), expected, strict=True):
+            assert_same(heard, alone)
+
+
+def test_one_landmark_is_read(quick: QuickLikelihood) -> None:
+    """As of an index of one region."""
+    one = codes(1)
+    for phrase in phrases(*TEXTS):
+        assert_array_equal(Landmarks(quick, one).read(phrase).spoken, quick.spoken(one, phrase))
 
 
 def test_the_prior_is_the_mean_probability_of_landmarks(quick: QuickLikelihood) -> None:
@@ -152,9 +353,26 @@ def test_the_prior_is_the_mean_probability_of_landmarks(quick: QuickLikelihood) 
     (phrase,) = phrases("a red dog")
     mean = np.log(np.exp(quick.log_likelihoods(some, [phrase])[:, 0].astype(np.float64)).mean())
     assert log_prior(quick, some, phrase) == pytest.approx(mean, rel=1e-5)
-    spoken = Landmarks(quick, some).spoken(phrase)
+    spoken = Landmarks(quick, some).read(phrase).spoken
     assert word_priors(spoken).sum() == pytest.approx(mean, rel=1e-5)
     assert (word_priors(spoken) <= 0).all()
+
+
+def test_landmarks_left_behind_change_the_prior_by_next_to_nothing(
+    tiny_checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten nats below the best, one is worth a twenty-thousandth of it in the mean."""
+    monkeypatch.setattr("dcsearch.quick_likelihood._LEAST_READ", 1)
+    output = load_file(tiny_checkpoint_path)["language.output.weight"]
+    header = changed(tiny_checkpoint_path, tmp_path, **{"output.weight": 8 * output})
+    sure = QuickLikelihood(header)  # of what it says, far surer than the tiny network
+    some, behind = codes(250, 13), 0
+    for phrase in phrases(*TEXTS):
+        spoken, exact = Landmarks(sure, some).read(phrase).spoken, sure.spoken(some, phrase)
+        behind += int((np.abs(spoken - exact).max(axis=1) > 0.01).sum())
+        found, expected = word_priors(spoken).sum(), word_priors(exact).sum()
+        assert found == pytest.approx(expected, abs=250 * np.exp(-10))
+    assert behind > 100
 
 
 # files
@@ -199,6 +417,22 @@ def test_a_damaged_language_model_is_one_sentence(
     with pytest.raises(CheckpointError) as caught:
         QuickLikelihood(header)
     assert str(header.path) in str(caught.value)
+
+
+def test_the_word_for_nothing_is_never_read(tiny_checkpoint_path: Path, tmp_path: Path) -> None:
+    """The authors' checkpoint has one more row of words; two more are none of theirs."""
+    words = load_file(tiny_checkpoint_path)["language.embedding.weight"]
+    expected = QuickLikelihood(read_header(tiny_checkpoint_path))
+    asked = phrases(*TEXTS)
+    for more in (1, 2):
+        rows = torch.cat([words, torch.full((more, words.shape[1]), torch.nan)])
+        header = changed(tiny_checkpoint_path, tmp_path, **{"embedding.weight": rows})
+        if more == 1:
+            found = QuickLikelihood(header).log_likelihoods(codes(5), asked)
+            assert_array_equal(found, expected.log_likelihoods(codes(5), asked))
+            continue
+        with pytest.raises(CheckpointError, match="damaged"):
+            QuickLikelihood(header)
 
 
 def test_a_checkpoint_that_was_cut_is_one_sentence(

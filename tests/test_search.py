@@ -32,6 +32,8 @@ from dcsearch.alignment import align
 from dcsearch.errors import IndexUnusable, UsageError
 from dcsearch.model.checkpoint import load_checkpoint
 from dcsearch.model.header import CheckpointHeader, read_header
+from dcsearch.phrase import read_phrase
+from dcsearch.plane import Plane
 from dcsearch.question import Count, Question, Relation, Term
 from indexer import search as search_module
 from indexer.answer import Answer
@@ -171,6 +173,94 @@ def test_of_few_regions_all_are_looked_at(
     assert_same(found(ask(searcher, QUESTIONS[name])), expected)
 
 
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_of_few_regions_all_are_looked_at_exactly(
+    name: str, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However rough the looks are that are taken at many."""
+    monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", 6)
+    monkeypatch.setattr(search_module, "FEW", 1000)
+    rough = Searcher(searcher.database, searcher.header, device="cpu")
+    for top in (3, 200):
+        expected = plain_loop(rough, PHOTOS, QUESTIONS[name], top=top)
+        assert_same(found(ask(rough, QUESTIONS[name], top=top)), expected)
+
+
+def test_what_is_answered_is_exact_though_what_was_looked_at_is_nearly_so(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcsearch.quick_likelihood._LIKELY", 10)
+    rough = Searcher(searcher.database, searcher.header, device="cpu")
+    nearly, exactly = [], rough.quick.spoken
+
+    def noted(codes: np.ndarray, phrase: Any, likely: Any = ()) -> np.ndarray:
+        said = exactly(codes, phrase, likely)
+        if likely:
+            nearly.append(np.abs((said - exactly(codes, phrase)).sum(axis=1)).max(initial=0.0))
+        return said
+
+    monkeypatch.setattr(rough.quick, "spoken", noted)
+    wanted, got = 0, 0
+    for question in QUESTIONS.values():
+        expected = {photo.path: photo for photo in plain_loop(rough, PHOTOS, question, top=60)}
+        answer = ask(rough, question, per_image=2)
+        wanted, got = wanted + min(len(expected), 10), got + len(answer.results)
+        scores = [result.score for result in answer.results]
+        assert scores == sorted(scores, reverse=True)
+        for result in answer.results:
+            right = expected[str(result.path)].score
+            assert result.score == pytest.approx(right, abs=1e-3)
+            own = PHOTOS[str(result.path)]
+            for region in result.regions:
+                phrase = read_phrase(region.phrase, rough.vocabulary)
+                code = own.codes[own.captions.index(region.caption)]
+                said = exactly(code[None], phrase).sum()
+                assert region.log_likelihood == pytest.approx(said, abs=1e-3)
+    assert max(nearly) > 0.1  # or there was nothing to be seen here
+    assert got >= 0.95 * wanted > 100
+
+
+def test_a_model_without_an_embedding_answers(searcher: Searcher) -> None:
+    plain = replace(searcher.header, config={**searcher.header.config, "embedding_size": 0})
+    alone = Searcher(searcher.database, plain, device="cpu")
+    assert searcher.embedding is not None
+    assert alone.embedding is None
+    for question in (ONE, QUESTIONS["three phrases"], QUESTIONS["everything"]):
+        assert_same(found(ask(alone, question)), plain_loop(alone, PHOTOS, question))
+
+
+def test_what_the_embedding_proposes_is_looked_at_first(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the planes say: its regions of each phrase that is sought, before any other."""
+    monkeypatch.setattr(search_module, "OTHERS", 7)
+    question = Question(terms=(DOG, Term("a cup")), without=(CAT,))
+    looked: list[np.ndarray] = []
+    spoken = searcher.quick.spoken
+
+    def noted(codes: np.ndarray, *arguments: Any) -> np.ndarray:
+        looked.append(codes)
+        return spoken(codes, *arguments)
+
+    monkeypatch.setattr(searcher.quick, "spoken", noted)
+    ask(searcher, question)
+    assert searcher.embedding is not None
+    every = np.concatenate([regions.codes for regions in PHOTOS.values()])
+    points = searcher.cache.current().projection(every)
+    landmarks = searcher.cache.current().landmarks
+    for codes, text in zip(looked, question.phrases[:2], strict=False):
+        vector = searcher.embedding.phrase(read_phrase(text, searcher.vocabulary))
+        near = searcher.embedding.scale * searcher.embedding.regions(landmarks) @ vector
+        plane = Plane(searcher.cache.current().projection(landmarks), near)
+        guessed = plane(points) + 2 * np.log(
+            np.concatenate([regions.objectness for regions in PHOTOS.values()])
+        )
+        best = np.sort(guessed)[::-1]
+        assert codes.shape == (7, CODE_SIZE)
+        own = guessed[(every[:, None] == codes).all(axis=2).any(axis=1)]
+        assert own.min() >= best[6] - 0.2  # a byte a number
+
+
 def test_guesses_miss_next_to_nothing(searcher: Searcher) -> None:
     wanted, got = 0, 0
     for question in QUESTIONS.values():
@@ -198,17 +288,18 @@ def test_photos_that_show_what_must_not_be_there_do_not_answer(searcher: Searche
 def test_few_regions_are_looked_at(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what is best by far; or the guesses would be for nothing."""
     looked: list[int] = []
-    likelihoods = searcher.quick.log_likelihoods
+    spoken = searcher.quick.spoken
 
-    def counted(codes: np.ndarray, phrases: Any) -> np.ndarray:
+    def counted(codes: np.ndarray, *arguments: Any) -> np.ndarray:
         looked.append(len(codes))
-        return likelihoods(codes, phrases)
+        return spoken(codes, *arguments)
 
-    monkeypatch.setattr(searcher.quick, "log_likelihoods", counted)
+    monkeypatch.setattr(searcher.quick, "spoken", counted)
     monkeypatch.setattr(search_module, "AT_ONCE", 4)
+    monkeypatch.setattr(search_module, "OTHERS", 4)
     answer = ask(searcher, top=1)
-    assert paths(answer) == [plain_loop(searcher, PHOTOS, ONE)[0].path]
     assert 0 < sum(looked) < answer.regions / 3
+    assert paths(answer) == [plain_loop(searcher, PHOTOS, ONE)[0].path]
 
 
 @pytest.mark.usefixtures("sceptical")
@@ -401,6 +492,27 @@ def test_copies_of_a_photo_tie_and_come_in_the_order_of_their_ids(
                 assert paths(answer) == [*copies, "/other.jpg"][:top]
                 scores = [result.score for result in answer.results][:30]
                 assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-4)
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("name", ["one phrase", "three phrases", "and", "not", "large"])
+def test_of_many_copies_the_first_few_are_shown(
+    name: str, few: int, tmp_path: Path, header: CheckpointHeader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though those that were written last have the lowest ids, and more tie than are kept."""
+    monkeypatch.setattr(search_module, "FEW", few)
+    copied = some_regions(np.random.default_rng(4), 6)
+    copies = {f"/copies/{number}.jpg": copied for number in range(40)}
+    with new_index(tmp_path / "index.db") as database:
+        write(database, header, dict(list(copies.items())[:30]))
+        searcher = Searcher(database, header, device="cpu")
+        ask(searcher)
+        write(database, header, dict(list(copies.items())[30:]))
+        write(database, header, dict(list(copies.items())[:3]))  # again
+        assert len(plain_loop(searcher, copies, QUESTIONS[name], top=40)) == 40
+        for top in (1, 2, 7, 40):
+            answer = ask(searcher, QUESTIONS[name], top=top)
+            assert paths(answer) == list(copies)[:top]
 
 
 def test_the_least_score_leaves_out_what_is_below(searcher: Searcher) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,32 +79,43 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def assert_true(vectors: Vectors, database: Database) -> None:
     """Every region of every photo that is done is there once, and nothing else is alive."""
-    everything = [vectors.photo(number) for number in range(sum(map(len, vectors.alive)))]
+    photos = sum(map(len, vectors.alive))
+    regions = vectors.regions_at(vectors.rows_of(np.arange(photos)))
     with pytest.raises(IndexError):
-        vectors.photo(len(everything))
-    for number, photo in enumerate(everything):
-        rows = photo.first + np.arange(len(photo.points))
-        assert_array_equal(vectors.photo_numbers(rows), number)
-    alive = np.concatenate([np.empty(0, bool), *vectors.alive])
-    held = sorted(
-        (photo for photo, living in zip(everything, alive, strict=True) if living),
-        key=lambda photo: photo.photo_id,
+        vectors.rows_of(np.array([photos]))
+    for number in range(photos):
+        assert_array_equal(vectors.photo_numbers(vectors.rows_of(np.array([number]))), number)
+    table = np.concatenate(
+        [
+            np.empty((0, 4), np.int64),
+            *(np.column_stack([s.photo_ids, s.stamps, s.sizes]) for s in vectors.segments),
+        ]
     )
+    alive = np.concatenate([np.empty(0, bool), *vectors.alive])
+    held = sorted((photo_id, n) for n, photo_id in enumerate(table[:, 0].tolist()) if alive[n])
+    numbers = np.array([number for _, number in held], dtype=np.int64)
     chunks = list(read_codes(database, chunk=1000))
     if not chunks:
         assert held == []
         return
     (chunk,) = chunks
-    assert [photo.photo_id for photo in held] == chunk.photo_ids.tolist()
-    assert [len(photo.points) for photo in held] == chunk.counts.tolist()
-    assert [[photo.width, photo.height] for photo in held] == chunk.sizes.tolist()
-    for name, expected in (
-        ("points", vectors.projection(chunk.codes)),
-        ("boxes", chunk.boxes),
-        ("objectness", objectness_score(chunk.objectness)),
+    assert_array_equal(table[numbers, 0], chunk.photo_ids)
+    assert_array_equal(table[numbers, 2:], chunk.sizes)
+    own = [vectors.rows_of(numbers[place : place + 1]) for place in range(len(numbers))]
+    assert [len(rows) for rows in own] == chunk.counts.tolist()
+    rows = np.concatenate(own)
+    places = [place for count in chunk.counts.tolist() for place in range(count)]
+    assert regions.places[rows].tolist() == places
+    owners = np.repeat(np.arange(len(regions.photo_ids)), np.diff(regions.starts))[rows]
+    assert_array_equal(regions.photo_ids[owners], np.repeat(chunk.photo_ids, chunk.counts))
+    assert_array_equal(regions.stamps[owners], np.repeat(table[numbers, 1], chunk.counts))
+    assert_array_equal(regions.sizes[owners], np.repeat(chunk.sizes, chunk.counts, axis=0))
+    for found, expected in (
+        (regions.points, vectors.projection(chunk.codes)),
+        (regions.boxes, chunk.boxes),
+        (regions.objectness, objectness_score(chunk.objectness)),
     ):
-        found = np.concatenate([getattr(photo, name) for photo in held])
-        assert_allclose(found, expected, atol=1e-2, rtol=1e-3)  # points are float16
+        assert_allclose(found[rows], expected, atol=1e-2, rtol=1e-3)  # points are float16
     assert vectors.photos == len(held)
     assert vectors.regions(vectors.alive) == len(chunk.codes)
     for segment in vectors.segments:
@@ -207,8 +219,7 @@ def test_of_some_photos_only_their_regions_are_found(
         expected = brute(vectors, query, allowed)
         assert vectors.regions(allowed) == len(expected) > 0
         rows, products = vectors.search(query, top=100, allowed=allowed)
-        photos = {vectors.photo(number).photo_id for number in vectors.photo_numbers(rows)}
-        assert photos <= set(wanted.tolist())
+        assert set(vectors.regions_at(np.sort(rows)).photo_ids) <= set(wanted.tolist())
         assert_allclose(products, expected, atol=0.2)
     for nothing in (np.array([], dtype=np.int64), np.array([999])):
         rows, products = vectors.search(query, top=5, allowed=vectors.allowed(nothing))
@@ -220,7 +231,7 @@ def test_many_regions_are_found_through_lists(
     few: int, tmp_path: Path, header: CheckpointHeader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vectors_module, "LISTS_FROM", 50)
-    monkeypatch.setattr(vectors_module, "COMPARED", 1.0)
+    monkeypatch.setattr(vectors_module, "COMPARED", 100.0)  # all lists
     monkeypatch.setattr(vectors_module, "_FEW", few)
     with new_index(tmp_path / "index.db") as database:
         write(database, header, some_photos(60, seed=3))
@@ -234,7 +245,7 @@ def test_many_regions_are_found_through_lists(
             rows, products = vectors.search(query, top=30, allowed=allowed)
             assert len(rows) == 30
             assert_allclose(products, brute(vectors, query, allowed)[:30], atol=0.2)
-        monkeypatch.setattr(vectors_module, "COMPARED", 0.3)
+        monkeypatch.setattr(vectors_module, "COMPARED", 2.4)  # a third of them
         query = a_query(vectors, 5)
         _, products = vectors.search(query, top=10, allowed=vectors.alive)
         best = brute(vectors, query, vectors.alive)[:10]
@@ -285,6 +296,90 @@ def test_an_index_that_has_grown_is_surveyed_again(
         assert 0.5 < points.astype(np.float32).var(axis=0).mean() < 2
 
 
+@pytest.fixture
+def parts(database: Database, header: CheckpointHeader) -> Vectors:
+    """Of three segments: thirty photos of which one left and one changed, one, and four."""
+    cache = VectorCache(database, header)
+    cache.current()
+    chance = np.random.default_rng(21)
+    write(database, header, {"/p/005.jpg": some_regions(chance, 6)})
+    delete(database, "/p/003.jpg")
+    cache.current()
+    more = {f"/q{n}.jpg": some_regions(chance, count) for n, count in enumerate((0, 2, 0, 5))}
+    write(database, header, more)
+    vectors = cache.current()
+    assert [len(alive) for alive in vectors.alive] == [30, 1, 4]
+    assert [int(alive.sum()) for alive in vectors.alive] == [28, 1, 4]
+    assert_true(vectors, database)
+    return vectors
+
+
+def plain_rows(vectors: Vectors) -> list[tuple[int, int, int, int]]:
+    """Number of the photo, id of the photo, place there and row in its segment of every row."""
+    found, number = [], 0
+    for segment in vectors.segments:
+        for photo_id, (first, last) in zip(
+            segment.photo_ids.tolist(), pairwise(segment.starts.tolist()), strict=True
+        ):
+            found += [(number, photo_id, row - first, row) for row in range(first, last)]
+            number += 1
+    return found
+
+
+def test_the_rows_of_photos_are_all_of_theirs(parts: Vectors) -> None:
+    every = plain_rows(parts)
+    numbers = np.arange(35)
+    assert_array_equal(parts.rows_of(numbers), np.arange(len(every)))
+    assert_array_equal(parts.photo_numbers(np.arange(len(every))), [row[0] for row in every])
+    without = sorted(set(range(35)) - {row[0] for row in every})
+    assert {31, 33} < set(without)  # of the last segment, where rows begin like the next photo's
+    for chosen in ([0], [29, 30], [34], numbers[::3].tolist(), without, [*without, 34], []):
+        expected = [row for row, (number, *_) in enumerate(every) if number in chosen]
+        found = parts.rows_of(np.array(sorted(chosen), dtype=np.int64))
+        assert found.dtype == np.int64
+        assert found.tolist() == expected
+
+
+def test_what_is_stored_of_some_regions_is_theirs(parts: Vectors) -> None:
+    """Photo by photo, photos of which no region is asked left out, dead ones not."""
+    every, chance = plain_rows(parts), np.random.default_rng(3)
+    stored = [(segment, row) for segment in parts.segments for row in range(len(segment.points))]
+    dead = [n for n, living in enumerate(np.concatenate(parts.alive)) if not living]
+    of_the_dead = parts.rows_of(np.array(dead))
+    assert len(of_the_dead)
+    choices = [np.sort(chance.choice(len(every), n, replace=False)) for n in (1, 2, 9, 50)]
+    for rows in (*choices, of_the_dead, np.arange(len(every))):
+        found = parts.regions_at(rows)
+        assert_array_equal(found.rows, rows)
+        asked = [every[row] for row in rows]
+        assert found.starts[0] == 0
+        assert found.starts[-1] == len(rows)
+        assert (np.diff(found.starts) > 0).all()
+        owners = np.repeat(np.arange(len(found.photo_ids)), np.diff(found.starts))
+        numbers = [row[0] for row in asked]
+        assert len(found.photo_ids) == len(set(numbers))
+        assert_array_equal(found.photo_ids[owners], [row[1] for row in asked])
+        assert_array_equal(found.places, [row[2] for row in asked])
+        assert found.sizes.shape == (len(found.photo_ids), 2)
+        assert found.points.dtype == np.float32
+        assert found.boxes.dtype == np.float32
+        for place, row in enumerate(rows):
+            segment, own = stored[row]
+            photo = segment.photo_ids.tolist().index(found.photo_ids[owners[place]])
+            assert found.stamps[owners[place]] == segment.stamps[photo]
+            assert_array_equal(found.sizes[owners[place]], segment.sizes[photo])
+            for name in ("points", "boxes", "objectness"):
+                assert_array_equal(getattr(found, name)[place], getattr(segment, name)[own])
+
+
+def test_of_no_regions_nothing_is_stored(parts: Vectors) -> None:
+    found = parts.regions_at(np.array([], dtype=np.int64))
+    assert found.starts.tolist() == [0]
+    assert (found.photo_ids.shape, found.sizes.shape) == ((0,), (0, 2))
+    assert (found.points.shape, found.boxes.shape) == ((0, CODE_SIZE), (0, 4))
+    assert (found.places.shape, found.objectness.shape) == ((0,), (0,))
+
+
 # photos come and go
 
 
@@ -325,8 +420,7 @@ def test_photos_that_left_are_passed_over_and_no_file_changes(
         assert vectors.photos == 26
         rows, _ = vectors.search(a_query(vectors), top=10**6, allowed=vectors.alive)
         assert len(rows) == vectors.regions(vectors.alive)
-        numbers = vectors.photo_numbers(rows)
-        assert not {vectors.photo(n).photo_id for n in numbers} & {4, 12, 21, 22}
+        assert not set(vectors.regions_at(np.sort(rows)).photo_ids) & {4, 12, 21, 22}
     assert contents(folder) == before
     assert whole.photos == 30  # who is at it is not disturbed
     set_state(database, "/p/020.jpg", "done")

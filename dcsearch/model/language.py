@@ -26,6 +26,13 @@ class State(NamedTuple):
         return State(self.hidden[rows], self.cell[rows])
 
 
+def advance(gates: Tensor, cell: Tensor) -> State:
+    """The LSTM's new state, of its gates' inputs (N, 4H) and cells (N, H), float32."""
+    write, forget, candidate, output = gates.chunk(4, dim=1)
+    kept = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
+    return State(torch.sigmoid(output) * torch.tanh(kept), kept)
+
+
 def pad_tokens(sequences: Sequence[Sequence[int]]) -> Tensor:
     """Token sequences as one (N, T) int64 tensor, PADDING behind the shorter ones."""
     longest = max((len(tokens) for tokens in sequences), default=0)
@@ -101,9 +108,7 @@ class LanguageModel(nn.Module):
 
     def _advance(self, input_gates: Tensor, state: State) -> State:
         gates = (input_gates + self.hidden_gates(state.hidden)).float()  # (N, 4H)
-        write, forget, cell, output = gates.chunk(4, dim=1)
-        kept = torch.sigmoid(forget) * state.cell + torch.sigmoid(write) * torch.tanh(cell)
-        return State(torch.sigmoid(output) * torch.tanh(kept), kept)
+        return advance(gates, state.cell)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the next word or END: (..., V + 1) of (..., H)."""
