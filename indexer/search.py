@@ -35,6 +35,7 @@ from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.codes import PhotoRegions, StoredCodes, code_chunks, codes_of, photo_regions
 from indexer.database import Database
 from indexer.history import record_answer
+from indexer.models import how_to_use
 from indexer.schema import Model
 from indexer.similar import Example
 from indexer.vectors import StoredPoints, VectorCache, Vectors, nearness_query, score_query
@@ -284,9 +285,9 @@ class Searcher:
         if model.sha256 != header.sha256:
             raise IndexUnusable(
                 f"the index at {location} was made by model {model.name!r} "
-                f"({model.sha256[:12]}), not by {header.name!r} ({header.sha256[:12]}); name that "
-                "model with --model, or describe the photos anew with: dcsearch index --force "
-                "PHOTOS"
+                f"({model.sha256[:12]}), not by {header.name!r} ({header.sha256[:12]}); "
+                f"{how_to_use(model.sha256)}, or describe the photos anew with: dcsearch index "
+                "--force PHOTOS"
             )
 
     def close(self) -> None:
