@@ -30,6 +30,13 @@ class Protocol(StrEnum):
     reference = "reference"
 
 
+class Rank(StrEnum):
+    """What the regions are ranked by."""
+
+    objectness = "objectness"
+    caption = "caption"
+
+
 def captions(
     data: Data,
     protocol: Annotated[
@@ -39,6 +46,14 @@ def captions(
             help="Our rules, or those of the paper's own program with its quirks (reference).",
         ),
     ] = Protocol.fixed,
+    rank: Annotated[
+        Rank,
+        typer.Option(
+            "--rank",
+            help="What the regions are ranked by: objectness; or the root of objectness times the "
+            "caption's score, the geometric mean of the probabilities of its words and its end.",
+        ),
+    ] = Rank.objectness,
     long_phrases: Annotated[
         bool, typer.Option("--long-phrases", help="Long phrases are references, too.")
     ] = False,
@@ -81,6 +96,7 @@ def captions(
             found.checkpoint,
             meteor=meteor,
             protocol=protocol.value,
+            rank=rank.value,
             long_phrases=long_phrases,
             seconds=found.seconds,
             source=found.source,

@@ -213,9 +213,12 @@ def _photos(count: int) -> str:
 
 def _next_command(context: typer.Context) -> str:
     """How to ask this index, with the options that are not in the environment."""
+    from indexer.models import Models
+
     words = ["dcsearch", "query", "a dog"]
     for name, option in (("database", "--db"), ("model", "--model")):
-        source = context.get_parameter_source(name)
+        source, value = context.get_parameter_source(name), context.params[name]
         if source is not None and source.name == "COMMANDLINE":
-            words += [option, str(context.params[name])]
+            known = Models().name(value) if isinstance(value, Path) else None
+            words += [option, known or str(value)]
     return shlex.join(words)

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 import typer.main
 
-from cli import data, evaluate, exits
+from cli import data, evaluate, exits, model
 from cli.describe import describe
 from cli.detect import detect
 from cli.history import history
@@ -38,6 +38,7 @@ for command in (index, *finding, describe, show, status, history, train, refine)
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 
 
 def _version(asked: bool) -> None:

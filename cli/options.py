@@ -42,6 +42,30 @@ def a_number(value: float | None) -> float | None:
     return value
 
 
+def model_file(text: str) -> Path:
+    """The weights file that the name of a model, or a path, means.
+
+    Raises:
+        CheckpointError: it could only be a name, and no model is called so.
+    """
+    from indexer.models import Models
+
+    return Models().file(text)
+
+
+def model_or_the_one_in_use(model: Path | None) -> Path | None:
+    """The model of an option, or what dcsearch model use chose; None is the one that ships.
+
+    Raises:
+        CheckpointError: what was chosen is gone.
+    """
+    if model is not None:
+        return model
+    from indexer.models import Models
+
+    return Models().file_in_use()
+
+
 Database = Annotated[
     str | None,
     typer.Option(
@@ -57,11 +81,13 @@ Model = Annotated[
     Path | None,
     typer.Option(
         "--model",
-        metavar="FILE",
+        metavar="NAME|FILE",
         envvar="DCSEARCH_MODEL",
+        parser=model_file,
+        callback=model_or_the_one_in_use,
         rich_help_panel=SHARED,
-        show_default="the model that ships with dcsearch",
-        help="The weights to use.",
+        show_default="the one in use",
+        help="The model: a name, see dcsearch model list, or a file of weights.",
     ),
 ]
 On = Annotated[

@@ -1,5 +1,6 @@
 """`dcsearch refine`: a network's language model trained on, the rest left as it is."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,8 @@ def refine(
         typer.Argument(
             metavar="DATA",
             show_default=False,
-            help="A folder with train.jsonl, and val.jsonl to validate on.",
+            help="A folder with train.jsonl, and val.jsonl to validate on; or with a dataset that "
+            "has such splits.",
         ),
     ],
     output: Annotated[
@@ -54,18 +56,25 @@ def refine(
     )
     checkpoint = load_checkpoint(model)
     with Bar("collecting", unit="batches", total=None) as bar:
-
-        def tell(progress: "RefiningProgress") -> None:
-            losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-            bar.reach(progress.done, total=progress.of, title=progress.stage, note=losses)
-            if losses and not bar.visible:
-                say(f"step {progress.done:,} of {progress.of:,}  {losses}")
-
         try:
-            figures = refine_language(checkpoint, data, output, options, on_progress=tell)
+            figures = refine_language(
+                checkpoint, data, output, options, on_progress=tell_refining(bar)
+            )
         except OSError as error:
             raise UsageError(
                 f"{short_path(output)} cannot be written: {(error.strerror or str(error)).lower()}"
             ) from error
     say("  ".join(["refined;", *(f"{name} {value:.3f}" for name, value in figures.items())]))
     raise typer.Exit(DONE)
+
+
+def tell_refining(bar: Bar) -> "Callable[[RefiningProgress], None]":
+    """Moves the bar, or says the losses in a line where nobody sees it."""
+
+    def tell(progress: "RefiningProgress") -> None:
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        bar.reach(progress.done, total=progress.of, title=progress.stage, note=losses)
+        if losses and not bar.visible:
+            say(f"step {progress.done:,} of {progress.of:,}  {losses}")
+
+    return tell

@@ -12,7 +12,7 @@ from cli.terminal import print_table, say, short_path, write_results
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from indexer.inventory import IndexStatus
+    from indexer.inventory import IndexModel, IndexStatus
 
 # More failures than this scroll the rest away; --json has them all.
 FAILURES = 20
@@ -21,12 +21,13 @@ FAILURES = 20
 def status(json: Json = False, database: Database = None) -> None:
     """Tell what is in the index: photos, model, failures, past queries."""
     from indexer.database import open_database
-    from indexer.inventory import index_status
+    from indexer.inventory import index_model, index_status
 
     with open_database(database) as index:
-        found = index_status(index)
+        found, model = index_status(index), index_model(index)
     if json:
-        write_results(json_bytes({"schema_version": SCHEMA_VERSION, **_document(found)}, indent=2))
+        document = {"schema_version": SCHEMA_VERSION, **_document(found, model)}
+        write_results(json_bytes(document, indent=2))
     else:
         print_table(_table(found))
         if len(found.failures) > FAILURES:
@@ -34,10 +35,7 @@ def status(json: Json = False, database: Database = None) -> None:
     raise typer.Exit(DONE)
 
 
-def _document(status: "IndexStatus") -> dict[str, Any]:
-    model = None
-    if status.model_name is not None:
-        model = {"name": status.model_name, "sha256": status.model_sha256}
+def _document(status: "IndexStatus", model: "IndexModel | None") -> dict[str, Any]:
     last = status.indexed_last.isoformat() if status.indexed_last is not None else None
     return {
         "index": {
@@ -53,7 +51,8 @@ def _document(status: "IndexStatus") -> dict[str, Any]:
             "indexed_last": last,
             "folders": [path_fields(folder) for folder in status.folders],
         },
-        "model": model,
+        "model": model
+        and {"name": model.name, "sha256": model.sha256, "provenance": model.provenance},
         "failures": [
             {**path_fields(failure.path), "reason": failure.reason} for failure in status.failures
         ],

@@ -4,6 +4,10 @@ Edges are continuous: the box (0, 0, 1, 1) is exactly the first pixel.
 
 Intersection over union and non-maximum suppression are torchvision's; here is what it lacks: the
 offsets of the paper's equations 1 and 2.
+
+The reference code counts pixels from 1 and a box's last pixel as inside it: its box from pixel 1 to
+pixel 1 is (0, 0, 1, 1) here, and its IoU "+ 1" is the one of continuous edges. Only its clipping
+differs: see `clip_inclusive`.
 """
 
 import math
@@ -68,6 +72,20 @@ def clip(boxes: Tensor, width: float, height: float) -> Tensor:
     x = boxes[..., 0::2].clamp(0, width)
     y = boxes[..., 1::2].clamp(0, height)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
+def clip_inclusive(boxes: Tensor, width: float, height: float) -> Tensor:
+    """Boxes cut to a photo as the reference code does it (box_utils.lua): (..., 4) to (..., 4).
+
+    Its corners, x0 + 1 and x1 here, are kept within 1 .. width - 1 and 2 .. width, and what lies
+    between them is measured as their difference, without the last pixel: every box, inside or not,
+    comes out one pixel narrower and lower. What is at the photo's edge or beyond keeps one pixel;
+    only a box that had no more than one to begin with has none left, or less than none.
+    """
+    size = boxes.new_tensor([width, height])
+    low = boxes[..., :2].clamp(min=0).minimum(size - 2) + 0.5
+    high = boxes[..., 2:].clamp(min=2).minimum(size) - 0.5
+    return torch.cat([low, high], dim=-1)
 
 
 def not_empty(boxes: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class RecordedCheckpoint:
         header = read_header(path)
         self.name, self.sha256 = header.name, header.sha256
         self.config = RecordedConfig(header.config)
+        self.provenance = header.provenance
 
 
 class DeferredDescriber:

@@ -76,9 +76,13 @@ class Describer:
         self.regions = regions
         self.bfloat16 = has_bfloat16(self.device) if bfloat16 is None else bfloat16
         self._model = checkpoint.model.to(self.device)
-        self._form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        # A processor wants channels last, a GPU for its tensor cores, which a large network fills.
+        last = self.device.type == "cpu" or checkpoint.config.backbone != "mobilenet_v2"
+        self._form = torch.channels_last if last else torch.contiguous_format
         self._model.backbone.to(memory_format=self._form)
         self._model.backbone.fold()
+        if self.bfloat16:
+            self._model.recognition.fold(torch.bfloat16)
         self.stopwatch = Stopwatch(self.device)
 
     @property

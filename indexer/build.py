@@ -70,6 +70,8 @@ class _Checkpoint(Protocol):
     def sha256(self) -> str: ...
     @property
     def config(self) -> _Config: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
 
 
 class PhotoDescriber(Protocol[Prepared]):
@@ -303,6 +305,7 @@ class _Run(Generic[Prepared]):
                 name=checkpoint.name,
                 sha256=checkpoint.sha256,
                 config=checkpoint.config.to_json(),
+                provenance=checkpoint.provenance,
             )
             store.move_photos(connection, [*work.touched, *work.moves], displaced=work.displaced)
             store.set_states(connection, work.states)

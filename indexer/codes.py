@@ -200,15 +200,6 @@ def _chunk(connection: Connection, ids: Sequence[int], location: str) -> CodeChu
 def _photo_regions(
     connection: Connection, ids: Sequence[int]
 ) -> Iterator[tuple[int, PhotoRegions]]:
-    cursor = connection.connection.cursor()  # a thousand rows for every answer
-    cursor.execute(
-        "SELECT photo_id, x0, y0, x1, y1, objectness, caption FROM region "
-        f"WHERE photo_id IN ({_marks(ids)}) ORDER BY photo_id, rank",
-        ids,
-    )
-    regions = {
-        photo_id: list(rows) for photo_id, rows in groupby(cursor.fetchall(), lambda row: row[0])
-    }
     photos = connection.execute(
         select(
             Photo.id,
@@ -220,7 +211,16 @@ def _photo_regions(
         )
         .join(RegionCodes, RegionCodes.photo_id == Photo.id)
         .where(Photo.id.in_(ids), Photo.state == DONE)
+    ).all()  # first, for it begins the transaction, which a bare cursor does not
+    cursor = connection.connection.cursor()  # a thousand rows for every answer
+    cursor.execute(
+        "SELECT photo_id, x0, y0, x1, y1, objectness, caption FROM region "
+        f"WHERE photo_id IN ({_marks(ids)}) ORDER BY photo_id, rank",
+        ids,
     )
+    regions = {
+        photo_id: list(rows) for photo_id, rows in groupby(cursor.fetchall(), lambda row: row[0])
+    }
     for photo_id, path, width, height, dimension, codes in photos:
         rows = regions.get(photo_id, [])
         yield (

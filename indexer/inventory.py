@@ -23,6 +23,7 @@ class IndexModel:
     name: str
     sha256: str
     config: dict[str, Any]
+    provenance: dict[str, Any]  # what it says of its making; empty where that was not kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,12 @@ def index_model(database: Database) -> IndexModel | None:
         model = session.scalars(select(Model).where(Model.current)).one_or_none()
     if model is None:
         return None
-    return IndexModel(name=model.name, sha256=model.sha256, config=model.config)
+    return IndexModel(
+        name=model.name,
+        sha256=model.sha256,
+        config=model.config,
+        provenance=model.provenance or {},
+    )
 
 
 def index_status(database: Database) -> IndexStatus:

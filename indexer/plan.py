@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, or_, select, true,
 from dcsearch.errors import IndexUnusable, PhotoError, UsageError
 from indexer.ahead import ahead
 from indexer.database import Database
+from indexer.models import how_to_use
 from indexer.path_text import path_text, printable, text_path
 from indexer.photos import HEIF_MISSING, can_read_heif, content_hash
 from indexer.scan import (
@@ -440,7 +441,7 @@ def _choose_model(
         raise IndexUnusable(
             f"the index {location} was made with the model {current.name!r} "
             f"({current.sha256[:12]}), not with {'this one' if name is None else repr(name)} "
-            f"({(sha256 or '')[:12]}); use that model, "
+            f"({(sha256 or '')[:12]}); {how_to_use(current.sha256)}, "
             "name another index with --db, or describe every photo again with --force"
         )
     work.switching = True

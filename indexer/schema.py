@@ -41,7 +41,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from indexer.path_text import path_text, text_path
 
 # The newest file in migrations/versions.
-REVISION = "0003"
+REVISION = "0004"
 # Written into the file's header (PRAGMA application_id), "DCSi": tells our files from others'.
 APPLICATION_ID = 0x44435369
 
@@ -101,7 +101,10 @@ class Base(DeclarativeBase):
 
 
 class Model(Base):
-    """A network whose codes are or were in the index; the one that is `current` answers."""
+    """A network whose codes are or were in the index; the one that is `current` answers.
+
+    `provenance` is what its checkpoint says of its making; None where an older version indexed.
+    """
 
     __tablename__ = "model"
     __table_args__ = (
@@ -112,6 +115,7 @@ class Model(Base):
     name: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
+    provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     current: Mapped[bool] = mapped_column(Boolean)
 
 

@@ -36,6 +36,7 @@ from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.codes import PhotoRegions, code_chunks, codes_at, photo_regions
 from indexer.database import Database
 from indexer.history import record_answer
+from indexer.models import how_to_use
 from indexer.schema import Model
 from indexer.similar import Example
 from indexer.vectors import StoredRegions, VectorCache, Vectors, nearness_query, score_query
@@ -271,9 +272,9 @@ class Searcher:
         if model.sha256 != header.sha256:
             raise IndexUnusable(
                 f"the index at {location} was made by model {model.name!r} "
-                f"({model.sha256[:12]}), not by {header.name!r} ({header.sha256[:12]}); name that "
-                "model with --model, or describe the photos anew with: dcsearch index --force "
-                "PHOTOS"
+                f"({model.sha256[:12]}), not by {header.name!r} ({header.sha256[:12]}); "
+                f"{how_to_use(model.sha256)}, or describe the photos anew with: dcsearch index "
+                "--force PHOTOS"
             )
 
     def close(self) -> None:
@@ -413,30 +414,27 @@ class _Look:
             if not asked:
                 break
             self._look_at(near, asked, exactly=True)
-        best_photos = self._in_order(near)
+        found = self._sure(near)
         if self.options.per_image > 1:
-            self._look_at(near, self._further(near, best_photos), exactly=True)
-            best_photos = self._in_order(near)  # what comes to light counts for the first box too
-        alignments = self._alignments(near, 2 * self._enough)
+            self._look_at(near, self._further(near, list(found)), exactly=True)
+            found = self._sure(near)  # what comes to light counts for the first box too
         return [
             _Found(
                 photo_id=int(near.regions.photo_ids[photo]),
-                alignment=alignments[photo],
+                alignment=alignment,
                 scores=near.known[near.of(photo)],
             )
-            for photo in best_photos
+            for photo, alignment in found.items()
         ]
 
-    def _in_order(self, near: _Near) -> list[int]:
-        """The best photos of which nothing is a guess; copies, whose scores may differ in the last
-        digits, in the order of their ids."""
-        scores = {
-            photo: round(alignment.score, 4)
+    def _sure(self, near: _Near) -> dict[int, Alignment]:
+        """The best photos of which nothing is a guess, best first."""
+        found = {
+            photo: alignment
             for photo, alignment in self._alignments(near, 2 * self._enough).items()
             if not self._open(near, photo, alignment)
         }
-        ids = near.regions.photo_ids
-        return sorted(scores, key=lambda photo: (-scores[photo], ids[photo]))[: self.options.top]
+        return dict(islice(found.items(), self.options.top))
 
     def _near(self, rows: Ints, before: _Near | None = None) -> _Near:
         """The regions of some rows, and those that were looked at `before`."""
@@ -529,7 +527,7 @@ class _Look:
             return -round(self._last[photo], 4), int(ids[photo])
 
         for photo in sorted(self._last, key=place):
-            if len(scored) == enough and self._last[photo] <= scored[0]:
+            if len(scored) == enough and round(self._last[photo], 4) < round(scored[0], 4):
                 break
             width, height = near.regions.sizes[photo].tolist()
             open_count = self.question.count is not None and self._likely(near, photo, 0)

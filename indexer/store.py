@@ -68,7 +68,14 @@ class Failed:
     content_hash: str | None
 
 
-def use_model(connection: Connection, *, name: str, sha256: str, config: Mapping[str, Any]) -> int:
+def use_model(
+    connection: Connection,
+    *,
+    name: str,
+    sha256: str,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None = None,
+) -> int:
     """The id of the model's row, which becomes the one that answers.
 
     Photos of another model wait to be described again; their regions stay until then, so that
@@ -77,12 +84,12 @@ def use_model(connection: Connection, *, name: str, sha256: str, config: Mapping
     connection.execute(
         update(Model).where(Model.current, Model.sha256 != sha256), {"current": False}
     )
-    values = {"name": name, "sha256": sha256, "config": dict(config), "current": True}
-    statement = sqlite.insert(Model).values(values)
+    told = {"name": name, "provenance": dict(provenance or {}), "current": True}
+    statement = sqlite.insert(Model).values(sha256=sha256, config=dict(config), **told)
     model_id = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[Model.sha256], set_={"name": name, "current": True}
-        ).returning(Model.id)
+        statement.on_conflict_do_update(index_elements=[Model.sha256], set_=told).returning(
+            Model.id
+        )
     ).scalar_one()
     is_own = Photo.model_id.is_not_distinct_from(model_id)
     connection.execute(update(Photo).where(Photo.state == DONE, ~is_own).values(state=NEW))

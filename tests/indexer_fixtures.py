@@ -36,6 +36,7 @@ class FakeCheckpoint:
     name: str = "fake"
     sha256: str = "a" * 64
     config: FakeConfig = field(default_factory=FakeConfig)
+    provenance: dict[str, Any] = field(default_factory=lambda: {"seed": 0})
 
 
 OTHER_MODEL = FakeCheckpoint(name="other", sha256="b" * 64)

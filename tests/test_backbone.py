@@ -23,6 +23,23 @@ def test_vgg16_pools_round_up(size: tuple[int, int], cells: tuple[int, int]) -> 
     assert features.shape == (1, 512, *cells)
 
 
+def test_vgg16_may_pool_as_the_paper_says_and_round_down() -> None:
+    with torch.device("meta"):
+        features = VGG16Backbone(ceil_pooling=False)(torch.empty(1, 3, 540, 719))
+    assert features.shape == (1, 512, 540 // 16, 719 // 16) == (1, 512, 33, 44)
+
+
+def test_a_new_vgg16_keeps_the_scale_of_what_it_sees() -> None:
+    """Convolutions that learn from nothing must not let the photo die away, or explode."""
+    torch.manual_seed(0)
+    backbone = VGG16Backbone()
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        seen = backbone.normalise(pixels)
+        ratio = backbone(seen).square().mean() / seen.square().mean()
+    assert 1e-3 < ratio < 10
+
+
 def test_vgg16_has_the_papers_thirteen_convolutions() -> None:
     with torch.device("meta"):
         blocks = VGG16Backbone().blocks()

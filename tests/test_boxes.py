@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from torch.testing import assert_close
+from torchvision.ops import box_iou
 
 from dcsearch.boxes import (
     MAX_LOG_SCALE,
     clip,
+    clip_inclusive,
     cxcywh_to_xyxy,
     decode_offsets,
     encode_offsets,
@@ -88,6 +90,37 @@ def test_clipping_cuts_boxes_to_the_photo() -> None:
     assert_close(clip(boxes, 80, 60), expected)
 
 
+def test_clipping_as_the_reference_code_by_hand() -> None:
+    """In a photo of 80 x 60, counted from 1, corners are kept in 1 .. 79 and 2 .. 80 along x, in
+    1 .. 59 and 2 .. 60 along y, and the last pixel is lost."""
+    boxes = torch.tensor(
+        [
+            [10.0, 20.0, 30.0, 35.0],  # inside: from pixel 11 to 30, and 21 to 35
+            [-5.0, -5.0, 50.0, 70.0],  # 1 .. 50, 1 .. 60
+            [90.0, 10.0, 120.0, 20.0],  # beyond: 79 .. 80
+            [-30.0, 10.0, -20.0, 20.0],  # 1 .. 2
+            [40.0, 10.0, 40.5, 20.0],  # 41 .. 40.5: nothing
+        ]
+    )
+    expected = torch.tensor(
+        [
+            [10.5, 20.5, 29.5, 34.5],  # 19 wide where it was 20
+            [0.5, 0.5, 49.5, 59.5],
+            [78.5, 10.5, 79.5, 19.5],
+            [0.5, 10.5, 1.5, 19.5],
+            [40.5, 10.5, 40.0, 19.5],
+        ]
+    )
+    assert_close(clip_inclusive(boxes, 80, 60), expected)
+    assert_close(clip_inclusive(boxes.reshape(5, 1, 4), 80, 60), expected.reshape(5, 1, 4))
+
+
+def test_iou_with_the_last_pixel_inside_is_iou_of_continuous_edges() -> None:
+    """Pixels 1 .. 4 and 3 .. 6 of one row share two of six: (4 - 3 + 1) / (4 + 4 - 2)."""
+    first, second = torch.tensor([[0.0, 0.0, 4.0, 1.0]]), torch.tensor([[2.0, 0.0, 6.0, 1.0]])
+    assert_close(box_iou(first, second), torch.tensor([[2 / 6]]))
+
+
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0, 4)])
 def test_no_boxes_stay_no_boxes(shape: tuple[int, ...]) -> None:
     none = torch.zeros(shape)
@@ -97,6 +130,7 @@ def test_no_boxes_stay_no_boxes(shape: tuple[int, ...]) -> None:
         decode_offsets(none, none),
         encode_offsets(none, none),
         clip(none, 10, 10),
+        clip_inclusive(none, 10, 10),
     ):
         assert result.shape == shape
 

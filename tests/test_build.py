@@ -832,8 +832,8 @@ def test_another_model_is_refused(photos: Path, database: Database) -> None:
         index(database, photos, describer=FakeDescriber(OTHER_MODEL))
     assert str(caught.value) == (
         f"the index {database.location} was made with the model 'fake' (aaaaaaaaaaaa), not with "
-        "'other' (bbbbbbbbbbbb); use that model, name another index with --db, or describe every "
-        "photo again with --force"
+        "'other' (bbbbbbbbbbbb); name that model with --model, name another index with "
+        "--db, or describe every photo again with --force"
     )
     assert content(database) == before
     with pytest.raises(IndexUnusable, match="was made with the model 'fake'"):

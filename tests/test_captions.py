@@ -13,10 +13,19 @@ import pytest
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.describe import Description
 from dcsearch.errors import DataError, UsageError
-from dcsearch.evaluation.captions import METEORS, OVERLAPS, PROTOCOLS, evaluate_captions
+from dcsearch.evaluation.captions import (
+    METEORS,
+    OVERLAPS,
+    PROTOCOLS,
+    RANKS,
+    evaluate_captions,
+    joint_scores,
+)
 from dcsearch.evaluation.merging import merge_boxes
 from dcsearch.evaluation.report import Report
+from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.phrase import read_phrase
 
 Box = tuple[float, float, float, float]
 SIDE = 720  # the frame of the reference, so that its scale is 1
@@ -416,6 +425,7 @@ def test_the_paper_stands_beside_and_runtime_only_where_it_was_measured() -> Non
             "regions": 3,
             "regions from": "truth",
             "protocol": "fixed",
+            "ranked by": "objectness",
             "long phrases": False,
         },
     )
@@ -456,3 +466,64 @@ def test_progress_is_told() -> None:
     told: list[tuple[str, int, int]] = []
     evaluate([ONE, ONE], [ONE_SEEN] * 2, on_progress=lambda *step: told.append(step))
     assert told == [("captions", 1, 2), ("captions", 2, 2)]
+
+
+# ranked by caption
+
+
+def test_a_captions_score_is_the_mean_probability_of_its_words_and_end(
+    tiny_checkpoint: Checkpoint,
+) -> None:
+    captions = ("a red dog", "cat", "a red dog", "the cat on the blue square", "")
+    chance = np.random.default_rng(0)
+    seen = dataclasses.replace(
+        description(*(Seen(A, text, 0.1 * place) for place, text in enumerate(captions, start=1))),
+        codes=np.abs(chance.normal(size=(5, 16))).astype(np.float16),
+    )
+    found = joint_scores(seen, tiny_checkpoint)
+    assert found.shape == (5,)
+    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
+    for place, text in enumerate(captions[:4]):
+        phrase = read_phrase(text, tiny_checkpoint.vocabulary)
+        likelihood = float(scorer.log_likelihood(seen.codes[place : place + 1], phrase)[0])
+        mean = np.exp(likelihood / (len(text.split()) + 1))
+        assert found[place] == pytest.approx(np.sqrt(0.1 * (place + 1) * mean), rel=1e-4)
+    assert 0 < found[4] < np.sqrt(0.5)  # the end alone is likely or not, too
+    nothing = dataclasses.replace(description(), codes=seen.codes[:0])
+    assert joint_scores(nothing, tiny_checkpoint).shape == (0,)
+
+
+def test_a_region_that_is_hard_to_say_goes_back_when_ranked_by_caption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = photo((A, "a red dog"), (B, "a man"))
+    seen = description(Seen(FAR, "a cup", 0.9), Seen(B, "a man", 0.3), Seen(A, "a red dog", 0.6))
+    monkeypatch.setattr(
+        "dcsearch.evaluation.captions.joint_scores", lambda *given: np.array([0.2, 0.5, 0.4])
+    )
+    usual, by_caption = (evaluate([one], [seen], rank=rank) for rank in RANKS)
+    # Wrong, right, right: the highest precision at any recall is 2/3.
+    assert figures(usual)[:2] == pytest.approx((2 / 3, 2 / 3))
+    assert figures(by_caption)[:2] == pytest.approx((1, 1))
+    assert figures(by_caption)[2] == figures(usual)[2]
+    assert by_caption.settings["ranked by"] == "caption"
+    (example,) = by_caption.best
+    told = {marked.text: marked.box for marked in example.boxes if not marked.truth}
+    assert told == {"a man": B, "a red dog": A, "a cup": FAR}
+
+
+def test_the_surer_caption_takes_the_box_when_ranked_by_caption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = photo((A, "a red dog"))
+    seen = description(Seen(A, "a cup", 0.9), Seen(A, "a red dog", 0.8))
+    monkeypatch.setattr(
+        "dcsearch.evaluation.captions.joint_scores", lambda *given: np.array([0.1, 0.2])
+    )
+    assert figures(evaluate([one], [seen]))[0] == 0
+    assert figures(evaluate([one], [seen], rank="caption"))[0] == 1
+
+
+def test_an_unknown_rank_is_refused() -> None:
+    with pytest.raises(UsageError, match="no rank 'size'; choose objectness or caption"):
+        evaluate([ONE], [ONE_SEEN], rank="size")

@@ -97,6 +97,17 @@ def test_the_time_of_each_stage_is_that_of_when_the_photos_were_described(
     assert times() == first  # read back
 
 
+def test_regions_may_be_ranked_by_their_captions(
+    data: Path, tiny_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    outcome = run(
+        *("evaluate", "captions", data, "--model", tiny_checkpoint_path, "--regions", 10),
+        *("--cache", tmp_path, "--rank", "caption"),
+    )
+    assert outcome.code == 0
+    assert "protocol fixed, ranked by caption" in outcome.stderr
+
+
 def test_without_java_one_sentence_comes_before_any_work(
     java: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

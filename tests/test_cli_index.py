@@ -297,8 +297,8 @@ def test_another_model_than_the_index_s_is_one_sentence_and_force_changes_it(
     assert refused.code == 3
     assert re.fullmatch(
         rf"dcsearch: the index {file} was made with the model 'tiny' \([0-9a-f]{{12}}\), not with "
-        r"'other' \([0-9a-f]{12}\); use that model, name another index with --db, or describe "
-        r"every photo again with --force\n",
+        r"'other' \([0-9a-f]{12}\); name that model with --model, name another index "
+        r"with --db, or describe every photo again with --force\n",
         refused.stderr,
     )
     asked = program("query", "a dog", "--model", other_model)

@@ -10,7 +10,9 @@ import pytest
 from program import run
 
 from dcsearch.model.fcln import FCLNConfig
-from dcsearch.training.loop import TrainingOptions, TrainingProgress
+from dcsearch.training.loop import TrainingProgress
+from dcsearch.training.options import TrainingOptions
+from dcsearch.training.refine import RefiningProgress
 
 Train = Callable[..., Path]
 
@@ -20,6 +22,7 @@ class Trained:
 
     def __init__(self, end: BaseException | None = None) -> None:
         self.end = end
+        self.stops = self.silent = False
         self.given: dict[str, Any] = {}
 
     def __call__(
@@ -30,9 +33,11 @@ class Trained:
         *,
         resume: bool,
         on_progress: Callable[[TrainingProgress], None],
+        on_refining: Callable[[RefiningProgress], None],
     ) -> Path:
         self.given = {"data": data, "output": output, "options": options, "resume": resume}
-        for step, validation in ((10, None), (20, {"localization": 0.5})):
+        steps = ((10, None), (20, {"localization": 0.5}))
+        for step, validation in () if self.silent else steps:
             on_progress(
                 TrainingProgress(
                     step=step,
@@ -42,8 +47,13 @@ class Trained:
                     seconds_per_step=0.5,
                     seconds_left=4000.0,
                     validation=validation,
+                    best_step=10 if self.stops and validation else 0,
+                    ended_early=self.stops and validation is not None,
                 )
             )
+        if options.refining:
+            losses = {"caption": 2.0}
+            on_refining(RefiningProgress(stage="refining", done=25, of=50, losses=losses))
         if isinstance(self.end, KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         if self.end is not None:
@@ -72,7 +82,11 @@ def test_without_options_the_defaults_are_those_of_the_loop(trained: Trained) ->
 
 def test_every_option_reaches_the_loop(trained: Trained) -> None:
     run(
-        *("train", "data", "-o", "run", "--network", "paper", "--backbone-weights", "w.st"),
+        *("train", "data", "-o", "run", "--network", "reference", "--backbone-weights", "w.st"),
+        *("--limit", "9", "--from-scratch", "--word-count", "2", "--patience", "4"),
+        *("--stop-by", "map", "--parts", "2", "--vary", "flips", "--backbone-after", "0.5"),
+        *("--backbone-momentum", "0.8", "--constant", "--proposals", "boxes.jsonl"),
+        *("--recognition-rate", "0.002", "--validation-photos", "50"),
         *("--freeze", "3", "--steps", "20", "--batch-size", "4", "--learning-rate", "0.01"),
         *("--backbone-rate", "0.001", "--weight-decay", "0.5", "--warm-up", "7", "--float32"),
         *("--validate-every", "5", "--checkpoint-minutes", "1.5", "--workers", "0"),
@@ -80,7 +94,20 @@ def test_every_option_reaches_the_loop(trained: Trained) -> None:
     )
     assert trained.given["options"] == dataclasses.replace(
         TrainingOptions(),
-        config=FCLNConfig.paper(),
+        config=FCLNConfig.reference(),
+        limit=9,
+        pretrained=False,
+        word_count=2,
+        patience=4,
+        stop_by="mAP",
+        parts=2,
+        variation="flips",
+        backbone_after=0.5,
+        backbone_momentum=0.8,
+        cosine=False,
+        proposals=Path("boxes.jsonl"),
+        recognition_learning_rate=0.002,
+        validation_photos=50,
         backbone_weights=Path("w.st"),
         backbone_blocks_frozen=3,
         steps=20,
@@ -98,6 +125,67 @@ def test_every_option_reaches_the_loop(trained: Trained) -> None:
         device="cpu",
     )
     assert trained.given["resume"] is True
+
+
+@pytest.mark.parametrize(
+    ("preset", "recipe", "plan"),
+    [
+        ("default", TrainingOptions.shipped, "small network, 3,600 steps of 16 photos"),
+        ("paper", TrainingOptions.paper, "paper network, 860,000 steps of 1 photos"),
+        ("modern", TrainingOptions.modern, "paper network, 48,000 steps of 16 photos"),
+    ],
+)
+def test_a_preset_is_a_recipe(
+    preset: str, recipe: Callable[[], TrainingOptions], plan: str, trained: Trained
+) -> None:
+    outcome = run("train", "data", "--output", "run", "--preset", preset)
+    assert outcome.code == 0
+    assert trained.given["options"] == recipe()
+    assert outcome.stderr.startswith(f"the {plan}, learning rate ")
+    refines = "step 25 of 50  caption 2.000"
+    assert (refines in outcome.stderr.splitlines()) is (preset == "default")
+
+
+def test_other_options_change_a_preset(trained: Trained) -> None:
+    run(
+        *("train", "data", "--output", "run", "--preset", "modern", "--network", "small"),
+        *("--tensorflow-padding", "--float32", "--patience", "0", "--cosine", "--warm-up", "0"),
+        *("--stop-by", "localization", "--vary", "none"),
+    )
+    assert trained.given["options"] == dataclasses.replace(
+        TrainingOptions.modern(),
+        config=FCLNConfig.small(tensorflow_padding=True),
+        bfloat16=False,
+        patience=0,
+        warm_up=0,
+        stop_by="localization",
+        variation="none",
+    )
+
+
+def test_a_preset_s_own_network_may_have_tensorflow_s_padding(trained: Trained) -> None:
+    run("train", "data", "--output", "run", "--tensorflow-padding")
+    assert trained.given["options"].config == FCLNConfig.small(tensorflow_padding=True)
+
+
+def test_an_early_end_is_told_with_the_step_that_is_kept(trained: Trained) -> None:
+    trained.stops = True
+    outcome = run("train", "data", "--output", "run", "--patience", "1")
+    assert outcome.stderr.splitlines()[2:4] == [
+        "step 20 of 20  epoch 2.0  loss 3.142  0.50 s/step  1:07 h left  localization 0.500  "
+        "best at step 10",
+        "no validation was better than that of step 10; it is kept",
+    ]
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt()])
+def test_of_torchrun_s_processes_only_the_first_speaks(
+    end: BaseException | None, trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    trained.end, trained.silent = end, True  # the loop reports in the first alone
+    outcome = run("train", "data", "--output", tmp_path)
+    assert (outcome.code, outcome.stderr) == (130 if end else 0, "")
 
 
 def test_without_a_terminal_progress_is_lines(trained: Trained) -> None:

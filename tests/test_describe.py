@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from dcsearch.deferred import DeferredDescriber
 from dcsearch.describe import Describer, Description, PreparedPhoto
 from dcsearch.errors import CheckpointError, UsageError
 from dcsearch.model.checkpoint import Checkpoint
-from dcsearch.vocabulary import UNKNOWN
+from dcsearch.model.fcln import FCLN, FCLNConfig
+from dcsearch.vocabulary import UNKNOWN, Vocabulary
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -352,6 +354,36 @@ def test_a_describer_folds_what_it_runs_and_leaves_the_weights_alone(
     after = checkpoint.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("made", [FCLNConfig.reference, FCLNConfig.paper])
+def test_the_papers_network_describes_photos_of_any_proportions(
+    made: Callable[[], FCLNConfig],
+) -> None:
+    config = dataclasses.replace(
+        made(), photo_side=96, anchor_shapes=((24, 24), (40, 30)), proposal_hidden=4, grid=2,
+        recognition_hidden=8, code_size=8, encoded_size=6, language_hidden=4, proposals=20,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = FCLN(config, words=len(WORDS)).eval()
+    torch.nn.init.normal_(model.localization.offsets.weight, std=0.1)
+    torch.nn.init.normal_(model.recognition.offsets.weight, std=0.1)
+    describer = Describer(
+        Checkpoint(
+            name="tiny vgg", sha256="", config=config, vocabulary=Vocabulary(WORDS), provenance={},
+            model=model,
+        ),
+        device="cpu",
+    )  # fmt: skip
+    for width, height in ((200, 133), (70, 96), (300, 20), (9, 500)):
+        prepared = describer.prepare(photo(width, height))
+        assert tuple(prepared.pixels.shape[:0:-1]) == config.photo_size(width, height)
+        (found,) = describer.describe([prepared])
+        assert len(found.boxes) == len(found.captions) > 0
+        assert (found.boxes >= 0).all()
+        assert (found.boxes[:, 2] <= width).all()
+        assert (found.boxes[:, 3] <= height).all()
+        assert (found.boxes[:, :2] < found.boxes[:, 2:]).all()
 
 
 # devices

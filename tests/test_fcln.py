@@ -4,7 +4,8 @@ import dataclasses
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +27,19 @@ from dcsearch.model.fcln import (
 )
 from dcsearch.model.losses import Losses
 
+DIFFERENCES = (Path(__file__).parents[1] / "docs" / "paper.md").read_text(encoding="utf-8")
+
 
 def paper_network(words: int = 10_497) -> FCLN:
     """The paper's network without memory for its weights."""
     with torch.device("meta"):
         return FCLN(FCLNConfig.paper(), words=words)
+
+
+def reference_network(words: int) -> FCLN:
+    """The reference code's, likewise."""
+    with torch.device("meta"):
+        return FCLN(FCLNConfig.reference(), words=words)
 
 
 def parameters(*modules: torch.nn.Module) -> int:
@@ -74,7 +83,9 @@ def losses_of(model: FCLN, targets: list[Target], *, seed: int = 0) -> Losses:
 # the config
 
 
-@pytest.mark.parametrize("config", [FCLNConfig.paper(), FCLNConfig.small(), tiny_config()])
+@pytest.mark.parametrize(
+    "config", [FCLNConfig.reference(), FCLNConfig.paper(), FCLNConfig.small(), tiny_config()]
+)
 def test_a_config_survives_json(config: FCLNConfig) -> None:
     assert FCLNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
@@ -96,6 +107,31 @@ def test_a_config_from_before_the_embedding_has_none() -> None:
     assert (config.embedding_size, config.contrast_weight, config.normaliser_weight) == (0, 0, 0)
 
 
+def test_a_config_from_before_the_reference_code_was_followed_stays_what_it_was() -> None:
+    """Its fields have defaults that change nothing of an older network."""
+    values = FCLNConfig.small().to_json()
+    added = {
+        "inclusive_pixels": False, "ceil_pooling": True, "objectness_logits": 1, "null_word": False,
+        "says_unknown": False, "initialisation": "he", "reference_training": False,
+        "caption_mean": "words", "pull_weight": 0.0, "context": "none",
+    }  # fmt: skip
+    assert {name: values.pop(name) for name in added} == added
+    assert FCLNConfig.from_json(values) == FCLNConfig.small()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("objectness_logits", value) for value in (0, 3, True, 2.0)),
+        *(("initialisation", value) for value in ("", "he ", None, ["he"])),
+        *[("caption_mean", "median"), ("null_word", 1), ("pull_weight", -1e-9)],
+    ],
+)
+def test_a_choice_that_is_none_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field} cannot be "):
+        dataclasses.replace(FCLNConfig.reference(), **{field: value})  # type: ignore[arg-type]
+
+
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         FCLNConfig.small().grid = 3  # type: ignore[misc]
@@ -114,6 +150,10 @@ def test_a_config_cannot_be_changed() -> None:
         (FCLNConfig.small(), (10_000, 20), (384, 128)),  # not thinner than four multiples
         (FCLNConfig.small(), (20, 10_000), (128, 384)),
         (FCLNConfig.paper(), (10_000, 20), (720, 16)),
+        (FCLNConfig.reference(), (10_000, 20), (720, 16)),
+        (FCLNConfig.reference(), (500, 333), (720, 479)),  # 479.52
+        (FCLNConfig.reference(), (334, 500), (480, 720)),  # 480.96, rounded down
+        (FCLNConfig.reference(), (1023, 682), (720, 480)),  # 480 exactly
     ],
 )
 def test_the_size_at_which_the_network_sees_a_photo(
@@ -148,18 +188,35 @@ def test_the_papers_network_has_the_papers_parameters() -> None:
     assert parameters(model) == 150_437_263 - 12 * 257 - 512
 
 
+def test_the_reference_codes_network_has_the_parameters_that_a_user_of_it_printed() -> None:
+    """Its issue 22 prints 135,734,875 of the network and 14,454,528 of the CNN that may learn; the
+    first four convolutions have 260,160. That is Visual Genome's vocabulary of 10,509 words."""
+    model = reference_network(10_509)
+    fixed = sum(parameters(block) for block in model.backbone.blocks()[:10])
+    learns = sum(parameters(block) for block in model.backbone.blocks()[10:])
+    assert (fixed, learns) == (260_160, 14_454_528)
+    assert parameters(model) - fixed - learns == 135_734_875
+    assert parameters(model) == 150_449_563
+    assert parameters(reference_network(10_497)) == 150_437_263
+
+
 def test_a_word_more_costs_its_embedding_and_its_output() -> None:
     assert parameters(paper_network(101)) - parameters(paper_network(100)) == 512 + 513
 
 
-def test_the_papers_network_makes_12_anchors_a_cell_of_720_by_540() -> None:
-    model = paper_network()
+@pytest.mark.parametrize(("made", "rows"), [(paper_network, 33), (reference_network, 34)])
+def test_the_network_makes_12_anchors_a_cell_of_720_by_540(
+    made: Callable[[int], FCLN], rows: int
+) -> None:
+    """The first cell is centred at pixel 8.5 counted from 1, or at 8 from the photo's edge."""
+    model = made(9)
     features = model.backbone(torch.empty(1, 3, 540, 720, device="meta"))
-    assert features.shape == (1, 512, 34, 45)
+    assert features.shape == (1, 512, rows, 45)
     with torch.device("cpu"):
-        candidates = model.localization.to_empty(device="cpu")(torch.zeros(1, 512, 34, 45))
-    assert len(candidates.anchors) == 12 * 45 * 34 == 18_360
+        candidates = model.localization.to_empty(device="cpu")(torch.zeros(1, 512, rows, 45))
+    assert len(candidates.anchors) == 12 * 45 * rows == {33: 17_820, 34: 18_360}[rows]
     assert candidates.anchors[0].tolist() == [8 - 22.5, 8 - 45, 8 + 22.5, 8 + 45]
+    assert candidates.objectness.shape == (1, 12 * 45 * rows)
 
 
 def test_the_papers_config_holds_the_papers_numbers() -> None:
@@ -174,6 +231,43 @@ def test_the_papers_config_holds_the_papers_numbers() -> None:
     assert paper.recognition_dropout == 0.5
 
 
+def test_the_configs_differ_where_the_paper_and_its_code_do_and_nowhere_else() -> None:
+    """docs/paper.md has a row for each."""
+    reference, paper = FCLNConfig.reference().to_json(), FCLNConfig.paper().to_json()
+    assert {
+        name: (paper[name], reference[name]) for name in paper if paper[name] != reference[name]
+    } == {
+        "ceil_pooling": (False, True),
+        "objectness_logits": (1, 2),
+        "null_word": (False, True),
+        "longest_caption": (10, 15),
+        "proposals": (300, 1000),
+        "initialisation": ("paper", "reference"),
+        "reference_training": (False, True),
+        "proposal_box_weight": (0.1, 0.05),
+        "caption_mean": ("words", "captions"),
+        "pull_weight": (0.0, 5e-5),
+    }
+    assert all(f"`{name}`" in DIFFERENCES for name in paper if paper[name] != reference[name])
+
+
+def test_the_reference_config_holds_the_reference_codes_numbers() -> None:
+    reference = FCLNConfig.reference()
+    assert (reference.proposals, reference.proposals_considered) == (1000, 0)
+    assert (reference.proposal_overlap, reference.final_overlap) == (0.7, 0.3)
+    assert (reference.positive_overlap, reference.negative_overlap) == (0.7, 0.3)
+    assert (reference.longest_caption, reference.photo_side, reference.side_multiple) == (
+        15,
+        720,
+        1,
+    )
+    assert loss_weights(reference_network(9)) == {
+        **{"proposal_objectness": 0.1, "proposal_box": 0.05, "objectness": 0.1, "box": 0.1},
+        **{"caption": 1.0, "pull": 5e-5},
+        **{"discrimination": 0.0, "word": 0.0, "contrast": 0.0, "normaliser": 0.0},
+    }
+
+
 def test_the_papers_loss_weighs_captions_one_the_other_four_a_tenth_and_ours_nothing() -> None:
     assert loss_weights(paper_network()) == {
         "proposal_objectness": 0.1,
@@ -185,6 +279,7 @@ def test_the_papers_loss_weighs_captions_one_the_other_four_a_tenth_and_ours_not
         "word": 0.0,
         "contrast": 0.0,
         "normaliser": 0.0,
+        "pull": 0.0,
     }
 
 
@@ -421,8 +516,93 @@ BOTH_KINDS = pytest.mark.parametrize(
     [
         {"annotated_boxes": True},
         {"annotated_boxes": False, "recognised_boxes": 0, "match_anchors": False},  # the paper's
+        {**{"annotated_boxes": False, "recognised_boxes": 0}, "reference_training": True},
     ],
 )
+
+
+REFERENCE: dict[str, Any] = {
+    "inclusive_pixels": True, "objectness_logits": 2, "null_word": True, "says_unknown": True,
+    "match_anchors": False, "reference_training": True, "recognised_boxes": 0,
+    "annotated_boxes": False, "caption_mean": "captions", "pull_weight": 1.0,
+    "grid_touches_corners": True,
+}  # fmt: skip
+
+
+def reference_model(**changes: Any) -> FCLN:
+    """A tiny network that follows the reference code, moving its boxes at random."""
+    config = dataclasses.replace(tiny_config(), **{**REFERENCE, **changes})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = FCLN(config, words=len(WORDS)).eval()
+        model.backbone.load_state_dict(tiny_model().backbone.state_dict())
+        for layer in (model.localization.convolution, model.localization.objectness):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+        for layer in (model.localization.offsets, model.recognition.offsets):
+            torch.nn.init.normal_(layer.weight, std=0.05)
+        torch.nn.init.normal_(model.recognition.objectness.weight, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize(("inclusive_pixels", "kept"), [(True, 2), (False, 1)])
+def test_the_reference_codes_final_boxes_are_compared_uncut(
+    inclusive_pixels: bool, kept: int
+) -> None:
+    """-20 .. 20 and -10 .. 30 share 30 of 50 pixels; of what the photo shows, 20 of 30."""
+    model = reference_model(final_overlap=0.63, inclusive_pixels=inclusive_pixels)
+    with torch.no_grad():
+        model.recognition.offsets.weight.zero_()
+        model.get_parameter("recognition.offsets.bias")[0] = -0.5  # half a width to the left
+    given = torch.tensor([[0.0, 0.0, 40.0, 40.0], [10.0, 0.0, 50.0, 40.0]])
+    features = model.features(photos(1))
+    (found,) = model.recognise(features, [given], width=128, height=96, most=None)
+    shown = [[0.0, 0.0, 20.0, 40.0], [0.0, 0.0, 30.0, 40.0]]
+    assert len(found.boxes) == kept
+    assert all(box in shown for box in found.boxes.tolist())
+    (every,) = model.recognise_given(features, [given], width=128, height=96, moved=True)
+    assert every.boxes.tolist() == shown
+
+
+def test_offsets_of_all_anchors_are_pulled_to_nothing() -> None:
+    model = reference_model()
+    with torch.no_grad():
+        offsets = model.localization(model.features(photos(2))).offsets
+    assert_close(losses_of(model, [TARGET, NOTHING]).pull, offsets.square().sum() / 2 / 2)
+    model.config = dataclasses.replace(model.config, pull_weight=0.0)
+    assert losses_of(model, [TARGET, NOTHING]).pull == 0
+
+
+def test_the_reference_codes_captions_are_weighed_by_their_length() -> None:
+    model = reference_model()
+    single = [TARGET._replace(boxes=TARGET.boxes[:1], phrases=[[phrase(1, 3, 6)]])]
+    summed = losses_of(model, single).caption
+    model.config = dataclasses.replace(model.config, caption_mean="words")
+    assert_close(losses_of(model, single).caption, summed / 4)  # three words and the end
+
+
+def test_the_reference_code_moves_proposals_to_where_the_final_offset_is_easier() -> None:
+    for follows in (True, False):
+        model = reference_model(reference_training=follows)
+        bias = model.get_parameter("localization.offsets.bias")
+        (own,) = torch.autograd.grad(losses_of(model, [TARGET]).box, bias, retain_graph=True)
+        model.localization.interpolate = (  # type: ignore[method-assign]
+            lambda features, boxes, *, width, height, inner=model.localization.interpolate: inner(
+                features, boxes.detach(), width=width, height=height
+            )
+        )
+        gradient = torch.autograd.grad(losses_of(model, [TARGET]).box, bias, allow_unused=True)[0]
+        assert own.abs().max() > 0
+        assert (gradient is not None and bool(gradient.any())) is follows
+
+
+def test_unknown_is_said_where_the_config_says_so() -> None:
+    model = reference_model()
+    with torch.no_grad():
+        model.language.output.bias[0] = 50.0
+    encoded = torch.ones(1, model.config.encoded_size)
+    assert caption_tokens(model, encoded) == [[0] * model.config.longest_caption]
+    model.config = dataclasses.replace(model.config, says_unknown=False)
+    assert 0 not in caption_tokens(model, encoded)[0]
 
 
 @BOTH_KINDS
@@ -503,7 +683,7 @@ def described(model: FCLN, targets: list[Target]) -> Tensor:
     read: list[Tensor] = []
     encode = model.language.encode
 
-    def spy(codes: Tensor) -> Tensor:
+    def spy(codes: Tensor, whole: Tensor | None = None) -> Tensor:
         read.append(codes.detach())
         return encode(codes)
 
@@ -591,7 +771,7 @@ def test_contrast_is_between_the_described_regions_and_what_is_said_of_them(
         owners.extend(found)
         return rows, found
 
-    def read(codes: Tensor) -> Tensor:
+    def read(codes: Tensor, whole: Tensor | None = None) -> Tensor:
         encoded.append(encode(codes))
         return encoded[-1]
 

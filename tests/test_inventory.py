@@ -57,7 +57,7 @@ def test_the_photos_of_an_index_are_counted_by_state(tmp_path: Path, database: D
     assert status.indexed_last is not None
     assert status.indexed_last < before
     assert index_model(database) == IndexModel(
-        name="fake", sha256="a" * 64, config={"code_size": 4}
+        name="fake", sha256="a" * 64, config={"code_size": 4}, provenance={"seed": 0}
     )
 
 

@@ -298,3 +298,16 @@ def test_captions_together_are_captions_one_at_a_time() -> None:
 
 def test_no_codes_have_no_captions() -> None:
     assert made().describe(codes(0), most=5, never=(0,)) == []
+
+
+def test_the_reference_codes_padding_word_is_kept_and_never_read() -> None:
+    torch.manual_seed(0)
+    sizes = {"words": WORDS, "code_size": 6, "encoded_size": 5, "hidden": 4}
+    model = LanguageModel(**sizes, dropout=0.0, normalised=False, null_word=True).eval()
+    assert model.embedding.weight.shape == (WORDS + 2, 5)
+    assert model.output.weight.shape == (WORDS + 1, 4)
+    before = model.log_likelihoods(codes(2), pad_tokens([[1, 2], [3]]))
+    with torch.no_grad():
+        model.embedding.weight[WORDS + 1] = torch.nan
+    assert_close(model.log_likelihoods(codes(2), pad_tokens([[1, 2], [3]])), before)
+    assert model.describe(codes(2), most=5)

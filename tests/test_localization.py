@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -15,13 +17,24 @@ SHAPES = ((24.0, 24.0), (48.0, 24.0), (16.0, 64.0))
 
 
 def layer(
-    *, grid_touches_corners: bool = False, grid: int = 7, centre: float = 8.0
-) -> LocalizationLayer:
+    *, grid_touches_corners: bool = False, grid: int = 7, centre: float = 8.0,
+    objectness_logits: int = 1, inclusive_pixels: bool = False,
+) -> LocalizationLayer:  # fmt: skip
     torch.manual_seed(0)
     return LocalizationLayer(
         channels=5, hidden=6, shapes=SHAPES, stride=16, centre=centre, grid=grid,
-        grid_touches_corners=grid_touches_corners,
+        grid_touches_corners=grid_touches_corners, objectness_logits=objectness_logits,
+        inclusive_pixels=inclusive_pixels,
     )  # fmt: skip
+
+
+def reference_layer() -> LocalizationLayer:
+    """As the reference code has it, with random weights."""
+    made = layer(grid_touches_corners=True, objectness_logits=2, inclusive_pixels=True)
+    for convolution in (made.convolution, made.objectness, made.offsets):
+        torch.nn.init.normal_(convolution.weight, std=0.3)
+    torch.nn.init.constant_(made.get_parameter("convolution.bias"), 3.0)  # no cell is silent
+    return made
 
 
 def random_boxes(count: int, seed: int, *, reach: float = 100.0) -> Tensor:
@@ -251,3 +264,164 @@ def test_proposals_of_scores_that_differ_by_powers_of_two_come_best_first() -> N
     scores = torch.tensor([math.ldexp(1.0, -k) for k in (3, 1, 4, 0, 5, 2, 7, 6)])
     chosen = layer().propose(boxes, scores, width=99, height=9, most=5, overlap=0.7, considered=0)
     assert chosen.tolist() == [3, 1, 5, 0, 2]
+
+
+# the reference code's layer, against its own coordinates and formulas, in numpy
+
+
+def softmax_of_two(logits: np.ndarray) -> np.ndarray:
+    """Probability of the first of two logits (N, 2)."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponents[:, 0] / exponents.sum(axis=1))
+
+
+def test_objectness_of_two_logits_is_their_softmax_anchor_by_anchor() -> None:
+    made = layer(objectness_logits=2)
+    assert made.objectness.weight.shape == (6, 6, 1, 1)
+    with torch.no_grad():
+        made.objectness.weight.zero_()
+        made.get_parameter("objectness.bias").copy_(
+            torch.tensor([1.0, 0.0, 0.0, 2.0, math.log(9), 0.0])  # object, background; three times
+        )
+    found = made(torch.zeros(1, 5, 1, 2))
+    expected = torch.tensor([math.e / (math.e + 1), 1 / (1 + math.e**2), 9 / 10]).repeat(2)
+    assert_close(torch.sigmoid(found.objectness[0]), expected)
+
+
+def reference_proposals(
+    transforms: np.ndarray, scores: np.ndarray, *, rows: int, columns: int, width: int, height: int,
+    most: int, overlap: float,
+) -> np.ndarray:  # fmt: skip
+    """Boxes (M, 4) as centre x, centre y, width and height, in pixels counted from 1.
+
+    `transforms` (rows * columns * k, 4) and `scores` (rows * columns * k, 2) are the convolutions'.
+    """
+    boxes = []
+    for index, (tx, ty, tw, th) in enumerate(transforms):
+        cell, shape = divmod(index, len(SHAPES))
+        row, column = divmod(cell, columns)
+        wide, high = SHAPES[shape]
+        x, y = 8.5 + 16 * column + tx * wide, 8.5 + 16 * row + ty * high
+        wide, high = wide * np.exp(tw), high * np.exp(th)
+        x0, x1 = x - (wide - 1) / 2, x + (wide - 1) / 2
+        y0, y1 = y - (high - 1) / 2, y + (high - 1) / 2
+        x0, y0 = min(max(x0, 1), width - 1), min(max(y0, 1), height - 1)
+        x1, y1 = min(max(x1, 2), width), min(max(y1, 2), height)
+        boxes.append([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
+    assert rows * columns * len(SHAPES) == len(boxes)
+    made = np.array(boxes)
+    probability = softmax_of_two(scores)
+    left = [i for i in np.argsort(-probability) if made[i, 2] > 0 and made[i, 3] > 0]
+    low, high_ = made[:, :2] - (made[:, 2:] - 1) / 2, made[:, :2] + (made[:, 2:] - 1) / 2
+    area = (high_ - low + 1).prod(axis=1)
+    kept: list[int] = []
+    while left and len(kept) < most:
+        best = left.pop(0)
+        kept.append(best)
+        common = np.minimum(high_, high_[best]) - np.maximum(low, low[best]) + 1
+        shared = np.maximum(common, 0).prod(axis=1)
+        left = [i for i in left if shared[i] / (area[i] + area[best] - shared[i]) <= overlap]
+    return np.asarray(made[kept])
+
+
+@pytest.mark.parametrize(("most", "overlap"), [(300, 0.7), (5, 0.7), (300, 0.2)])
+def test_proposals_are_those_of_the_reference_code(most: int, overlap: float) -> None:
+    made = reference_layer()
+    suppressed = 0
+    for seed in range(5):
+        features = torch.randn(1, 5, 5, 7, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            found = made(features)
+            hidden = made.convolution(features).relu()
+            scores = made.objectness(hidden)[0].permute(1, 2, 0).reshape(-1, 2).double().numpy()
+        chosen = made.propose(
+            found.boxes[0], found.objectness[0], width=105, height=75, most=most, overlap=overlap,
+            considered=0,
+        )  # fmt: skip
+        boxes, _ = made.cut(found.boxes[0, chosen], width=105, height=75)
+        expected = reference_proposals(
+            found.offsets[0].double().numpy(), scores, rows=5, columns=7, width=105, height=75,
+            most=most, overlap=overlap,
+        )  # fmt: skip
+        centre, size = expected[:, :2] - 0.5, expected[:, 2:]  # from pixels counted from 1 to edges
+        corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+        assert_allclose(boxes.numpy(), corners, rtol=1e-5, atol=1e-3)
+        suppressed += 105 - len(chosen)
+    assert suppressed > 10
+
+
+def reference_samples(
+    features: np.ndarray, box: list[float], *, width: int, height: int, grid: int
+) -> np.ndarray:
+    """BoxToAffine, a grid from -1 to 1 and bilinear sampling with nothing outside, in loops.
+
+    `box` is centre x, centre y, width and height, in pixels counted from 1.
+    """
+    channels, rows, columns = features.shape
+    x, y, wide, high = box
+    scale, shift = (
+        (wide / width, high / height),
+        (
+            (2 * x - width - 1) / (width - 1),
+            (2 * y - height - 1) / (height - 1),
+        ),
+    )
+    result = np.zeros((channels, grid, grid))
+    for i, v in enumerate(np.linspace(-1, 1, grid)):
+        for j, u in enumerate(np.linspace(-1, 1, grid)):
+            across = (scale[0] * u + shift[0] + 1) * (columns - 1) / 2
+            down = (scale[1] * v + shift[1] + 1) * (rows - 1) / 2
+            for row in range(rows):
+                for column in range(columns):
+                    weight = max(0.0, 1 - abs(row - down)) * max(0.0, 1 - abs(column - across))
+                    result[:, i, j] += weight * features[:, row, column]
+    return result
+
+
+def test_the_grid_of_a_box_is_the_reference_codes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 3, 4, 6, generator=generator)
+    boxes = [
+        [48.5, 32.5, 96.0, 64.0],  # pixels 1 .. 96 and 1 .. 64
+        [30.25, 20.75, 17.5, 30.0],
+        [5.0, 60.0, 40.0, 30.0],  # over two edges
+        [-30.0, 20.0, 20.0, 20.0],  # outside
+    ]
+    x, y, wide, high = torch.tensor(boxes).T
+    edges = torch.stack([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2], dim=1) - 0.5
+    made = reference_layer()
+    sampled = made.interpolate(features, edges[None], width=96, height=64)[0]
+    for box, own in zip(boxes, sampled, strict=True):
+        expected = reference_samples(features[0].double().numpy(), box, width=96, height=64, grid=7)
+        assert_allclose(own.numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert_close(sampled[3], torch.zeros(3, 7, 7))
+
+
+def test_the_reference_grid_by_hand() -> None:
+    """A box from pixel 1 to 5 of 9, on a map of five cells: its centre, pixel 3, is the second
+    cell's, (3 - 1) / (9 - 1) * 4 = 1, and 5 / 9 * 4 = 20 / 9 of a cell is its width."""
+    made = layer(grid=3, grid_touches_corners=True, inclusive_pixels=True)
+    map_of_columns = torch.arange(5.0).expand(1, 1, 5, 5)
+    box = torch.tensor([[[0.0, 0.0, 5.0, 5.0]]])
+    sampled = made.interpolate(map_of_columns, box, width=9, height=9)
+    # The samples at -1 / 9 in x or in y lie a ninth of a cell outside, where there is nothing.
+    expected = torch.tensor([[0.0, 8 / 9, 19 / 9 * 8 / 9], [0.0, 1.0, 19 / 9], [0.0, 1.0, 19 / 9]])
+    assert_close(sampled[0, 0, 0], expected)
+
+
+def test_looking_at_the_best_boxes_first_proposes_what_looking_at_all_does() -> None:
+    """More boxes than a beginning holds, so alike that the beginning does not leave enough."""
+    made = layer()
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        places = 30 * torch.randint(0, 12, (400, 2), generator=generator)
+        boxes = torch.cat([places, places + 25], dim=1).float()
+        scores = torch.randn(400, generator=generator)
+        every = plain_proposals(
+            boxes, scores, width=400, height=400, most=400, overlap=0.5, considered=0
+        )
+        for most in (2, 9, 40, 140):
+            chosen = made.propose(
+                boxes, scores, width=400, height=400, most=most, overlap=0.5, considered=0
+            )
+            assert chosen.tolist() == every[:most]

@@ -12,6 +12,7 @@ from dcsearch.model.losses import (
     caption_loss,
     contrast_loss,
     discrimination_loss,
+    halved_objectness_loss,
     normaliser_loss,
     objectness_loss,
     word_loss,
@@ -30,10 +31,47 @@ def test_objectness_loss_is_the_mean_surprise() -> None:
     assert_close(loss, scalar((math.log(4 / 3) + math.log(4) + math.log(2)) / 3))
 
 
+def test_the_reference_codes_objectness_loss_weighs_positives_and_negatives_alike() -> None:
+    logits = torch.tensor([math.log(3), math.log(3), 0.0, 0.0])
+    loss = halved_objectness_loss(logits, torch.tensor([True, False, False, False]))
+    expected = math.log(4 / 3) + (math.log(4) + math.log(2) + math.log(2)) / 3
+    assert_close(loss, scalar(expected))
+
+
+def test_cross_entropy_of_two_logits_is_the_logistic_loss_of_their_difference() -> None:
+    pairs = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))  # object, background
+    positive = torch.arange(20) < 7
+    softmax = pairs.double().softmax(dim=1)
+    expected = -softmax[:7, 0].log().mean() - softmax[7:, 1].log().mean()
+    loss = halved_objectness_loss(pairs[:, 0] - pairs[:, 1], positive)
+    assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_positives_alone_and_negatives_alone_are_learned_from(positive: bool) -> None:
+    loss = halved_objectness_loss(torch.zeros(3), torch.tensor([positive] * 3))
+    assert_close(loss, scalar(math.log(2)))
+
+
 def test_box_loss_is_quadratic_below_one_and_linear_above() -> None:
     offsets = torch.tensor([[1 / 2, 0.0, -3.0, 1.0]])
     targets = torch.tensor([[0.0, 0.0, -1.0, 1.0]])
     assert_close(box_loss(offsets, targets), scalar((1 / 8 + 0 + 3 / 2 + 0) / 4))
+
+
+def test_boxes_whose_target_is_too_far_teach_nothing_but_count() -> None:
+    offsets = torch.tensor([[1 / 2, 0.0, 0.0, 0.0], [5.0, 5.0, 5.0, 5.0]], requires_grad=True)
+    targets = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, -10.5, 0.0, 0.0]])
+    loss = box_loss(offsets, targets, most=10.0)
+    assert_close(loss.detach(), scalar(1 / 8 / 8))
+    torch.autograd.backward(loss)
+    assert_close(offsets.grad, torch.tensor([[1 / 2 / 8, 0.0, 0.0, 0.0], [0.0] * 4]))
+    assert box_loss(offsets, targets) > 1  # the paper has no such limit
+
+
+def test_caption_loss_over_captions_is_the_reference_codes_sum_over_time() -> None:
+    spoken = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, 0.0]])
+    assert_close(caption_loss(spoken, torch.tensor([2, 1]), mean="captions"), scalar(15 / 2))
 
 
 def test_caption_loss_is_a_mean_over_words_with_their_ends() -> None:
@@ -136,7 +174,7 @@ def test_normaliser_loss_is_a_mean_square() -> None:
 
 @pytest.mark.parametrize(
     "term",
-    ["objectness", "box", "caption", "discrimination", "word", "contrast", "normaliser"],
+    ["objectness", "halved", "box", "caption", "discrimination", "word", "contrast", "normaliser"],
 )
 def test_without_boxes_or_captions_a_loss_is_zero_and_can_still_be_differentiated(
     term: str,
@@ -145,6 +183,7 @@ def test_without_boxes_or_captions_a_loss_is_zero_and_can_still_be_differentiate
     nobody = torch.zeros(0, 0, dtype=torch.bool)
     losses = {
         "objectness": objectness_loss(none[:, 0], torch.zeros(0, dtype=torch.bool)),
+        "halved": halved_objectness_loss(none[:, 0], torch.zeros(0, dtype=torch.bool)),
         "box": box_loss(none, torch.zeros(0, 4)),
         "caption": caption_loss(none, torch.zeros(0, dtype=torch.long)),
         "discrimination": discrimination_loss(none[:, :0], nobody),

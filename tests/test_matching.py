@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dcsearch.model.matching import Match, match, sample
+from dcsearch.model.matching import Match, match, match_as_reference, sample
 
 
 def boxes(*corners: tuple[float, float, float, float]) -> torch.Tensor:
@@ -74,6 +74,64 @@ def test_without_regions_every_box_is_negative() -> None:
 def test_without_boxes_nothing_matches() -> None:
     found = match(torch.zeros(0, 4), boxes((0, 0, 1, 1)))
     assert [len(part) for part in found] == [0, 0, 0]
+
+
+def matched(candidates: torch.Tensor, regions: torch.Tensor) -> Match:
+    """The reference code's rules in a photo of 100 x 100."""
+    return match_as_reference(candidates, regions, positive=0.75, negative=0.3, frame=(100, 100))
+
+
+def test_in_the_reference_code_only_boxes_inside_the_photo_are_matched() -> None:
+    regions = boxes((0, 0, 40, 40), (60, 60, 100, 100))
+    found = matched(
+        boxes(
+            (0, 0, 40, 40),  # the best of region 0
+            (0, 0, 40, 35),  # 35 / 40: positive
+            (0, 0, 40, 30),  # 30 / 40 is the threshold, and not above it
+            (-1, 0, 40, 40),  # 40 / 41, but reaches out
+            (60, 60, 101, 100),  # the best of region 1, though it reaches out
+            (60, 60, 80, 100),  # 1 / 2: neither
+            (50, 0, 60, 10),  # negative
+            (95, 0, 100.5, 10),  # touches nothing, but reaches out
+        ),
+        regions,
+    )
+    assert found.positive.tolist() == [True, True, False, False, True, False, False, False]
+    assert found.negative.tolist() == [False] * 6 + [True, False]
+    assert found.region[found.positive].tolist() == [0, 0, 1]
+
+
+def test_in_the_reference_code_a_box_stands_for_what_it_covers_most() -> None:
+    regions = boxes((0, 0, 10, 10), (0, 0, 10, 40))
+    found = matched(boxes((0, 0, 10, 10), (50, 50, 60, 60)), regions)  # the best of both
+    assert found.positive.tolist() == [True, False]
+    assert found.region.tolist()[0] == 0
+
+
+def test_in_the_reference_code_all_the_others_are_negatives_where_none_is_left() -> None:
+    found = matched(boxes((0, 0, 10, 10), (-1, 0, 9, 9), (0, 0, 10, 5)), boxes((0, 0, 10, 10)))
+    assert found.positive.tolist() == [True, False, False]
+    assert found.negative.tolist() == [False, True, True]
+
+
+def test_in_the_reference_code_without_regions_the_boxes_inside_are_negative() -> None:
+    found = matched(boxes((0, 0, 1, 1), (-2, 2, 3, 3)), torch.zeros(0, 4))
+    assert found.positive.tolist() == [False, False]
+    assert found.negative.tolist() == [True, False]
+    assert matched(boxes((-2, 2, 3, 3)), torch.zeros(0, 4)).negative.tolist() == [True]
+    assert len(matched(torch.zeros(0, 4), boxes((0, 0, 1, 1))).negative) == 0
+
+
+def test_too_few_negatives_are_drawn_again_where_that_is_wanted() -> None:
+    found = Match(torch.zeros(5).long(), torch.arange(5) < 2, torch.arange(5) >= 3)
+    chosen = sample(found, 16, again=True, generator=torch.Generator().manual_seed(0))
+    assert sorted(chosen[:2].tolist()) == [0, 1]
+    assert len(chosen) == 16
+    assert set(chosen[2:].tolist()) == {3, 4}
+    enough = sample(found, 4, again=True, generator=torch.Generator().manual_seed(0))
+    assert sorted(enough.tolist()) == [0, 1, 3, 4]
+    none = found._replace(negative=torch.zeros(5, dtype=torch.bool))
+    assert len(sample(none, 16, again=True)) == 2
 
 
 def drawn(

@@ -1,5 +1,7 @@
 """Recognition network: what it says of region features, with weights set by hand."""
 
+import copy
+
 import torch
 from torch.testing import assert_close
 
@@ -56,3 +58,19 @@ def test_dropout_acts_in_training_alone() -> None:
     features = torch.ones(200, 2, 1, 1)
     assert len(made.eval()(features).codes.unique(dim=0)) == 1
     assert len(made.train()(features).codes.unique(dim=0)) > 1
+
+
+def test_folded_layers_compute_what_autocast_does_and_nothing_where_it_is_off() -> None:
+    torch.manual_seed(0)
+    made = RecognitionNetwork(inputs=18, hidden=8, code_size=8, dropout=0.0).eval()
+    folded = copy.deepcopy(made)
+    folded.fold(torch.bfloat16)
+    assert folded.state_dict().keys() == made.state_dict().keys()
+    features = torch.randn(5, 2, 3, 3)
+    for enabled in (True, False):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for own, other in zip(folded(features), made(features), strict=True):
+                assert torch.equal(own, other)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.autograd.backward(folded(features).codes.sum())
+    assert folded.fc6.weight.grad is not None

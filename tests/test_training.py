@@ -14,16 +14,19 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_model
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
+from torchvision.models.vgg import cfgs, make_layers
 
 from dcsearch.errors import CheckpointError, DataError, UsageError
 from dcsearch.model.checkpoint import load_checkpoint
 from dcsearch.model.fcln import FCLN, FCLNConfig, PhraseTarget, Regions, Target
-from dcsearch.training import loop
+from dcsearch.training import loop, validation
 from dcsearch.training.backbone_weights import load_backbone
-from dcsearch.training.loop import TrainingOptions, TrainingProgress, train
+from dcsearch.training.loop import TrainingProgress, train
+from dcsearch.training.options import TrainingOptions
+from dcsearch.training.refine import RefiningOptions, RefiningProgress
 from dcsearch.training.validation import localization, mean_losses
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (20, 160, 40)}
@@ -340,6 +343,203 @@ def test_a_worker_reads_the_same_photos(
     assert_same_run(tmp_path / "worker", straight)
 
 
+# a step in parts, and who learns when
+
+
+def even(options: TrainingOptions) -> TrainingOptions:
+    """Nothing is drawn, and photos that are laid out alike have as many boxes and words."""
+    config = dataclasses.replace(
+        tiny_config(), language_dropout=0.0, recognition_dropout=0.0, recognised_boxes=0,
+        sampled_boxes=100_000, described_regions=0, discrimination_weight=0.0, contrast_weight=0.0,
+        embedding_size=0,
+    )  # fmt: skip
+    return dataclasses.replace(
+        options, config=config, batch_size=4, variation="none", steps=4, validate_every=4,
+        patience=0,
+    )  # fmt: skip
+
+
+def write_even_photos(folder: Path) -> None:
+    """Eight photos that differ in their colours alone."""
+    rows = []
+    for seed in range(8):
+        first, second = list(COLOURS)[seed % 3], list(COLOURS)[(seed + seed // 3) % 3]
+        image = Image.new("RGB", (128, 96), (30 * seed, 90, 90))
+        pen = ImageDraw.Draw(image)
+        pen.rectangle((10, 10, 60, 60), fill=COLOURS[first])
+        pen.rectangle((70, 30, 120, 90), fill=COLOURS[second])
+        image.save(folder / f"{seed}.png")
+        regions = [
+            {"box": [10, 10, 60, 60], "phrases": [f"a {first} square"]},
+            {"box": [70, 30, 120, 90], "phrases": [f"a {second} square"]},
+        ]
+        rows.append({"image": f"{seed}.png", "width": 128, "height": 96, "regions": regions})
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_two_parts_of_two_photos_are_a_batch_of_four(
+    options: TrainingOptions, tmp_path: Path
+) -> None:
+    """Exactly so, but for rounding, where the parts have as many boxes and words."""
+    write_even_photos(tmp_path)
+    whole, parts = even(options), dataclasses.replace(even(options), parts=2)
+    train(tmp_path, tmp_path / "whole", whole)
+    train(tmp_path, tmp_path / "parts", parts)
+    first, second = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
+    for key, value in first["model"].items():
+        assert_close(second["model"][key], value, rtol=1e-4, atol=1e-5)
+    (one,), (two,) = metrics(tmp_path / "whole"), metrics(tmp_path / "parts")
+    del one["seconds_per_step"], two["seconds_per_step"]
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_run_in_parts_goes_on_in_as_many(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    parts = dataclasses.replace(options, parts=2)
+    train(data, tmp_path / "straight", parts)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "cut", parts, on_progress=stop_at(3, KeyboardInterrupt()))
+    with pytest.raises(UsageError, match=r"with other options or data \(parts\)"):
+        train(data, tmp_path / "cut", options, resume=True)
+    train(data, tmp_path / "cut", parts, resume=True)
+    assert_same_run(tmp_path / "cut", tmp_path / "straight")
+
+
+def test_the_pretrained_layers_may_begin_to_learn_later(
+    data: Path, options: TrainingOptions, tmp_path: Path, backbone_file: Path
+) -> None:
+    """Three steps of two of eight photos are three quarters of an epoch."""
+    waits = dataclasses.replace(options, backbone_after=0.75, backbone_momentum=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path, waits, on_progress=stop_at(3, KeyboardInterrupt()))
+    came = load_file(backbone_file)["features.17.conv.2.weight"]
+    middle = state_of(tmp_path)["model"]
+    assert torch.equal(middle["backbone.features.17.conv.2.weight"], came)
+    train(data, tmp_path, waits, resume=True)
+    last = state_of(tmp_path)
+    assert not torch.equal(last["model"]["backbone.features.17.conv.2.weight"], came)
+    assert not torch.equal(last["model"]["backbone.fine.weight"], middle["backbone.fine.weight"])
+    assert last["backbone_optimizer"]["param_groups"][0]["momentum"] == 0.9
+    train(data, tmp_path / "straight", waits)
+    assert_same_run(tmp_path, tmp_path / "straight")
+
+
+def test_from_scratch_no_weights_are_asked_for(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    missing = tmp_path / "none.safetensors"
+    train(data, tmp_path / "run", dataclasses.replace(
+        options, pretrained=False, backbone_weights=missing, steps=1
+    ))  # fmt: skip
+
+
+# stopping early
+
+
+class Figures:
+    """A stand-in for mAP that says what it was told to."""
+
+    def __init__(self, *figures: float) -> None:
+        self.left = list(figures)
+
+    def __call__(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        return {"detection mAP": self.left.pop(0)}
+
+
+def test_a_run_ends_when_validations_get_no_better_and_keeps_the_best(
+    data: Path, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of .1 .3 .2 .3 is the best: the fourth is no better, and one is enough."""
+    patient = dataclasses.replace(options, patience=2, validate_every=1)
+    figures = Figures(0.1, 0.3, 0.2, 0.3)
+    monkeypatch.setattr(validation, "mean_average_precision", figures)
+    seen: list[TrainingProgress] = []
+    path = train(data, tmp_path / "run", patient, on_progress=seen.append)
+    assert [(p.step, p.best_step, p.ended_early, p.seconds_left > 0) for p in seen] == [
+        (1, 1, False, True), (2, 2, False, True), (3, 2, False, True), (4, 2, True, False),
+    ]  # fmt: skip
+    rows = [row["validation"] for row in metrics(tmp_path / "run") if "validation" in row]
+    assert [row["detection mAP"] for row in rows] == [0.1, 0.3, 0.2, 0.3]
+    kept, best = load_checkpoint(path), load_checkpoint(tmp_path / "run" / "best.safetensors")
+    assert kept.provenance["step"] == best.provenance["step"] == 2
+    assert kept.config.landmarks > 0
+    ours = best.model.state_dict()
+    theirs = {key: kept.model.state_dict()[key] for key in ours}
+    assert_close(theirs, dict(ours), rtol=0, atol=0)
+
+    monkeypatch.setattr(validation, "mean_average_precision", Figures())
+    assert train(data, tmp_path / "run", patient, resume=True) == path  # it has ended
+
+    longer = dataclasses.replace(patient, patience=3)
+    monkeypatch.setattr(validation, "mean_average_precision", Figures(0.4, 0.2))
+    train(data, tmp_path / "run", longer, resume=True, on_progress=seen.append)
+    assert [(p.step, p.best_step, p.ended_early) for p in seen[4:]] == [
+        (5, 5, False),
+        (6, 5, False),
+    ]
+    assert load_checkpoint(path).provenance["step"] == 5
+
+
+def test_patience_survives_an_interruption(
+    data: Path, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = dataclasses.replace(options, patience=2, validate_every=1)
+    monkeypatch.setattr(validation, "mean_average_precision", Figures(0.5, 0.4, 0.3))
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path, patient, on_progress=stop_at(2, KeyboardInterrupt()))
+    steps: list[int] = []
+    train(data, tmp_path, patient, resume=True, on_progress=lambda p: steps.append(p.step))
+    assert steps == [3]
+    assert load_checkpoint(tmp_path / "model.safetensors").provenance["step"] == 1
+
+
+@pytest.mark.parametrize("stop_by", ["detection mAP", "localization"])
+def test_what_ends_a_run_is_measured_and_logged(
+    stop_by: Any, data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    one = dataclasses.replace(options, patience=1, stop_by=stop_by, steps=1)
+    train(data, tmp_path, one)
+    figures = metrics(tmp_path)[-1]["validation"]
+    assert 0 <= figures[stop_by] <= 1
+    assert ("detection mAP" in figures) is (stop_by == "detection mAP")
+    assert state_of(tmp_path)["best"] == {"figure": figures[stop_by], "step": 1, "since": 0}
+
+
+def test_without_validation_photos_nothing_can_end_a_run_early(
+    options: TrainingOptions, tmp_path: Path
+) -> None:
+    write_photos(tmp_path, "train.jsonl", 2)
+    with pytest.raises(UsageError, match=r"add val\.jsonl, or give --patience 0"):
+        train(tmp_path, tmp_path / "run", dataclasses.replace(options, patience=1))
+
+
+def test_what_meteor_lacks_shows_before_the_first_step(
+    data: Path, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    by_captions = dataclasses.replace(options, patience=1, stop_by="mAP")
+    with pytest.raises(UsageError, match="METEOR needs"):
+        train(data, tmp_path / "run", by_captions)
+    assert not (tmp_path / "run").exists()
+
+
+# refining behind the last step
+
+
+def test_a_recipe_may_end_with_refining(
+    data: Path, options: TrainingOptions, tmp_path: Path
+) -> None:
+    how = RefiningOptions(views=1, steps=2, batch_size=8, discriminated_regions=4)
+    told: list[RefiningProgress] = []
+    refined = dataclasses.replace(options, steps=1, refining=how, seed=3)
+    path = train(data, tmp_path, refined, on_refining=told.append)
+    assert {progress.stage for progress in told} == {"collecting", "refining"}
+    provenance = load_checkpoint(path).provenance
+    assert provenance["step"] == 1
+    assert (provenance["refined"]["steps"], provenance["refined"]["seed"]) == (2, 3)
+
+
 # interruption and resuming
 
 
@@ -366,12 +566,36 @@ def test_a_killed_run_resumes_from_its_last_save(
     data: Path, options: TrainingOptions, straight: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "killed"
-    often = dataclasses.replace(options, checkpoint_minutes=0.0)
-    with pytest.raises(Stop):
-        train(data, output, often, on_progress=stop_at(3, Stop()))
+    often = dataclasses.replace(options, checkpoint_minutes=0.0, validate_every=1)
+    calls = 0
+    losses = FCLN.losses
+
+    def dies(self: FCLN, pixels: Tensor, targets: list[Target]) -> Any:
+        nonlocal calls
+        calls += self.training
+        if calls == 3:
+            raise Stop
+        return losses(self, pixels, targets)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FCLN, "losses", dies)
+        with pytest.raises(Stop):
+            train(data, output, often)
     assert state_of(output)["step"] == 2
-    train(data, output, options, resume=True)
+    train(data, output, often, resume=True)
     assert_same_run(output, straight)
+
+
+def test_a_killed_run_s_log_holds_no_step_twice(
+    data: Path, options: TrainingOptions, finished: Path
+) -> None:
+    """Killed between a report and the next save, with a line cut off."""
+    before = metrics(finished)
+    later = [{"step": 7, "caption": 9.0}, {"step": 8, "caption": 9.0}]
+    with (finished / "metrics.jsonl").open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in later) + '{"step": 9, "cap')
+    train(data, finished, options, resume=True)
+    assert metrics(finished) == before
 
 
 def interrupt_during(
@@ -397,8 +621,8 @@ def interrupt_during(
 @pytest.mark.parametrize(
     ("target", "name", "call", "after"),
     [
-        (loop, "mean_losses", 1, False),  # while validating, when the average is in place
-        (loop, "mean_losses", 1, True),
+        (validation, "mean_losses", 1, False),  # while validating, when the average is in place
+        (validation, "mean_losses", 1, True),
         (loop, "save_checkpoint", 1, False),  # while saving, likewise
         (FCLN, "losses", 2, False),  # before a step has changed anything
         (torch.optim.AdamW, "step", 2, True),  # when the weights have moved and the rest has not
@@ -459,10 +683,27 @@ def test_other_options_cannot_go_on_with_a_run(
     with pytest.raises(UsageError) as caught:
         train(data, finished, dataclasses.replace(options, **change), resume=True)
     assert str(caught.value) == (
-        f"the run in {finished} was started with other options or data; "
+        f"the run in {finished} was started with other options or data ({next(iter(change))}); "
         "give the same, or start anew in another folder"
     )
     assert (finished / "state.pt").read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_goes_on(
+    data: Path, options: TrainingOptions, finished: Path
+) -> None:
+    """Options that it did not know of had their defaults."""
+    state = state_of(finished)
+    del state["best"]
+    saved = json.loads(state["options"])
+    for name in ("limit", "parts", "backbone_after", "backbone_momentum", "cosine", "variation"):
+        del saved[name]
+    del saved["config"]["normaliser_weight"]
+    torch.save({**state, "options": json.dumps(saved)}, finished / "state.pt")
+    known = dataclasses.replace(options.config, normaliser_weight=0.0)
+    train(data, finished, dataclasses.replace(options, config=known), resume=True)
+    with pytest.raises(UsageError, match=r"other options or data \(config\)"):
+        train(data, finished, options, resume=True)
 
 
 def test_other_data_cannot_go_on_with_a_run(
@@ -566,7 +807,7 @@ def test_classifiers_of_vgg16_become_fc6_and_fc7(tmp_path: Path) -> None:
     load_backbone(model, path)
     assert torch.equal(model.recognition.fc6.weight, heads["classifier.0.weight"])
     assert torch.equal(model.recognition.fc7.bias, heads["classifier.3.bias"])
-    key = "features.0.weight"
+    key = "features.2.weight"
     assert torch.equal(model.backbone.get_parameter(key), features[key].float())
     for broken in (
         {**features, **heads, "classifier.0.weight": torch.randn(4, 512)},
@@ -575,6 +816,35 @@ def test_classifiers_of_vgg16_become_fc6_and_fc7(tmp_path: Path) -> None:
         save_file(broken, path)
         with pytest.raises(CheckpointError, match="does not hold this backbone's weights"):
             load_backbone(model, path)
+
+
+def test_vgg16_sees_with_torchvisions_weights_what_torchvision_sees(tmp_path: Path) -> None:
+    """Though it is given BGR minus the mean, and they were trained on normalised RGB."""
+    config = dataclasses.replace(
+        FCLNConfig.paper(), grid=1, recognition_hidden=3, code_size=2, encoded_size=4,
+        language_hidden=4,
+    )  # fmt: skip
+    theirs = make_layers(cfgs["D"])[:-1].eval()
+    for layer in theirs:
+        if isinstance(layer, torch.nn.MaxPool2d):
+            layer.ceil_mode = config.ceil_pooling
+    save_file(
+        {f"features.{key}": value for key, value in theirs.state_dict().items()},
+        tmp_path / "vgg.safetensors",
+    )
+    model = FCLN(config, words=5).eval()
+    load_backbone(model, tmp_path / "vgg.safetensors")
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (
+        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    ))  # fmt: skip
+    with torch.no_grad():
+        first = theirs[0]((pixels / 255 - mean) / deviation)
+        ours = model.backbone.get_submodule("features.0")(model.backbone.normalise(pixels))
+        assert_close(ours[:, :, 1:-1, 1:-1], first[:, :, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+        seen, expected = model.features(pixels), theirs((pixels / 255 - mean) / deviation)
+        assert_close(seen, expected, rtol=0.02, atol=0.01 * expected.abs().max().item())
 
 
 def test_a_file_without_the_backbones_weights_is_refused(

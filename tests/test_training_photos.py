@@ -56,10 +56,16 @@ def scene(
 
 
 def training_photos(
-    *photos: AnnotatedPhoto, vary: bool = True, seed: int = 0, **changes: Any
+    *photos: AnnotatedPhoto,
+    vary: bool = True,
+    flips_only: bool = False,
+    seed: int = 0,
+    **changes: Any,
 ) -> TrainingPhotos:
     config = dataclasses.replace(tiny_config(), **{"photo_side": WIDTH, **changes})
-    return TrainingPhotos(photos, config=config, vocabulary=VOCABULARY, seed=seed, vary=vary)
+    return TrainingPhotos(
+        photos, config=config, vocabulary=VOCABULARY, seed=seed, vary=vary, flips_only=flips_only
+    )
 
 
 def extent(pixels: torch.Tensor, channel: int) -> list[float] | None:
@@ -197,6 +203,24 @@ def test_short_and_long_phrases_are_learned_and_empty_ones_are_not(tmp_path: Pat
         [[1, 6], [2, 6, 13, 1, 10]],
         [],
     ]
+
+
+def test_flips_only_are_the_photo_and_its_mirror_image(tmp_path: Path) -> None:
+    photo = scene(tmp_path, region(RED, "a red dog"))
+    plain, target = training_photos(photo, vary=False)[0]
+    seen = training_photos(photo, flips_only=True)
+    flipped = 0
+    for epoch in range(20):
+        pixels, varied = seen[epoch, 0]
+        mirrored = bool(varied.boxes[0, 0] != RED[0])
+        assert torch.equal(pixels, plain.flip(2) if mirrored else plain)
+        expected = [WIDTH - RED[2], RED[1], WIDTH - RED[0], RED[3]] if mirrored else RED
+        assert_close(varied.boxes, torch.tensor([expected], dtype=torch.float32))
+        assert varied.phrases == target.phrases
+        flipped += mirrored
+    assert 4 < flipped < 16
+    sided = training_photos(scene(tmp_path, region(RED, "the left one")), flips_only=True)
+    assert all(torch.equal(sided[epoch, 0][0], plain) for epoch in range(10))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
@@ -362,6 +386,31 @@ def test_batches_depend_on_the_seed_and_the_epoch() -> None:
 def test_a_batch_larger_than_all_photos_of_a_shape_takes_what_there_is() -> None:
     sizes = sorted(len(batch) for batch in batches(batch=100).epoch(0))
     assert sizes == [1, 2, 5]
+
+
+def test_parts_of_a_batch_are_shared_out() -> None:
+    """Two processes with two parts each have what one with all four has."""
+
+    def own(*parts: int, batch: int = 4) -> list[list[tuple[int, int]]]:
+        return list(
+            Batches(
+                SIZES[:7], batch=batch, seed=0, start=1, steps=6,
+                parts=4, own=range(parts[0], parts[-1] + 1),
+            )
+        )  # fmt: skip
+
+    whole = batches(batch=4, start=1, steps=6)
+    whole.sizes = SIZES[:7]
+    every = own(0, 1, 2, 3)
+    assert len(every) == len(Batches(SIZES, batch=4, seed=0, start=1, steps=6, own=range(4))) == 20
+    first, second = own(0, 1), own(2, 3)
+    for step, batch in enumerate(whole):
+        parts = every[4 * step : 4 * step + 4]
+        assert first[2 * step : 2 * step + 2] + second[2 * step : 2 * step + 2] == parts
+        assert {len(part) for part in parts} == {1}
+        spread = [key for part in parts for key in part]
+        assert spread[: len(batch)] == batch
+        assert set(spread) == set(batch)  # two landscapes of a batch of four come twice
 
 
 def test_collating_stacks_photos_and_lists_targets() -> None:

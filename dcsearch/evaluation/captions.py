@@ -10,6 +10,9 @@ over all 5 x 6 pairs of thresholds, "detection mAP" over the 5 of IoU, the text 
 METEOR" is the mean over all captions of their METEOR against the bag of all references of their
 photo, wherever they are; photos without a reference are left out of it.
 
+Ranked "by caption", regions stand by the root of objectness times their caption's score in place of
+objectness, everywhere: see `joint_scores`.
+
 Two protocols. "reference" is the authors' program; "fixed" differs from it in this:
 
 - A region that overlaps no annotated box takes none. In the reference it takes the photo's last
@@ -29,9 +32,10 @@ has <UNK> for those that its model does not know.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
+import torch
 
 from dcsearch.data.regions import AnnotatedPhoto, Box
 from dcsearch.describe import Description
@@ -42,9 +46,11 @@ from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.published import RUNTIME, caption_rows
 from dcsearch.evaluation.report import Example, HeatMap, MarkedBox, Measure, Report, Row, Table
 from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.model.language import pad_tokens
 from dcsearch.vocabulary import words_of
 
 PROTOCOLS = ("fixed", "reference")
+RANKS = ("objectness", "caption")
 OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)
 METEORS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 REFERENCE_SIDE = 720  # pixels of the longer side of the frame of "reference"
@@ -56,9 +62,10 @@ Meteor = Callable[[Sequence[tuple[str, Sequence[str]]]], Sequence[float]]
 
 
 class _Matched(NamedTuple):
-    """The N regions of a photo, best objectness first."""
+    """The N regions of a photo, best score first."""
 
-    objectness: np.ndarray  # (N,)
+    order: np.ndarray  # (N,) int64, which of the description's each is
+    scores: np.ndarray  # (N,)
     overlap: np.ndarray  # (N,) IoU with the merged box that it takes; 0 for none
     first: np.ndarray  # (N,) bool, nobody took that box before
     meteor: np.ndarray  # (N,) against the references of that box; 0 where not first
@@ -83,6 +90,7 @@ def evaluate_captions(
     *,
     meteor: Meteor,
     protocol: str = "fixed",
+    rank: str = "objectness",
     long_phrases: bool = False,
     seconds: Mapping[str, float] | None = None,
     source: str = "model",
@@ -102,6 +110,7 @@ def evaluate_captions(
         checkpoint: of the network that made them, for the report.
         meteor: scores of candidates with their references, as `dcsearch.evaluation.meteor.Meteor`.
         protocol: "fixed" or "reference"; see the top of this file.
+        rank: what regions are ranked by, "objectness" or "caption"; see there too.
         long_phrases: long phrases are references too. Otherwise they are where there is no other.
         seconds: a photo, by stage. The paper's are "proposals", "CNN" and "RNN", ours has
             "opening" too; "total" is the sum unless it is given.
@@ -109,19 +118,24 @@ def evaluate_captions(
         on_progress: told ("captions", photos done, photos).
 
     Raises:
-        UsageError: an unknown protocol, or METEOR's program stopped.
+        UsageError: an unknown protocol or rank, or METEOR's program stopped.
         DataError: no photo has a region with a phrase; or boxes of a photo are empty, outside, or
             in another frame than its annotation.
         ValueError: not as many descriptions as photos.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
+    if rank not in RANKS:
+        raise UsageError(f"no rank {rank!r}; choose {' or '.join(RANKS)}")
     pairs = list(zip(photos, described, strict=True))
     for photo, description in pairs:
         _check_frames(photo, description)
     matched = []
     for number, (photo, description) in enumerate(pairs, start=1):
-        matched.append(_match(photo, description, meteor, protocol, long_phrases=long_phrases))
+        scores = joint_scores(description, checkpoint) if rank == "caption" else None
+        matched.append(
+            _match(photo, description, scores, meteor, protocol, long_phrases=long_phrases)
+        )
         on_progress("captions", number, len(pairs))
     truths = sum(own.truths for own in matched)
     if not truths:
@@ -149,6 +163,7 @@ def evaluate_captions(
             "regions": max(len(description.boxes) for description in described),
             "regions from": source,
             "protocol": protocol,
+            "ranked by": rank,
             "long phrases": long_phrases,
         },
         tables=(
@@ -182,17 +197,34 @@ def evaluate_captions(
     )
 
 
+@torch.inference_mode()
+def joint_scores(description: Description, checkpoint: Checkpoint) -> np.ndarray:
+    """The root of objectness times caption score of each region: (N,) float64 in 0..1.
+
+    A caption's score is the geometric mean of the probabilities of its words and of END after
+    them, as the network gives them. The root of the product is how GRiT (Wu et al., 2022) ranks.
+    """
+    language = checkpoint.model.language
+    device = language.output.weight.device
+    tokens = [checkpoint.vocabulary.encode(caption) for caption in description.captions]
+    codes = torch.from_numpy(description.codes.astype(np.float32)).to(device)
+    spoken = language.log_likelihoods(codes, pad_tokens(tokens).to(device))  # (N, T + 1)
+    lengths = np.array([len(own) + 1 for own in tokens])
+    caption = np.exp(spoken.double().sum(dim=1).cpu().numpy() / lengths)
+    return cast(np.ndarray, np.sqrt(description.objectness * caption))
+
+
 def _precisions(
     matched: Sequence[_Matched], truths: int, protocol: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average precision over METEORS and OVERLAPS (6, 5), and over OVERLAPS alone (5,)."""
-    objectness = np.concatenate([own.objectness for own in matched])
+    scores = np.concatenate([own.scores for own in matched])
     fixed = protocol == "fixed"
 
     def precision(overlap: float, meteor: float | None = None) -> float:
         hits = np.concatenate([own.right(overlap, meteor) for own in matched])
         points = 101 if fixed else 100
-        return average_precision(objectness, hits, truths, points=points, ties_together=fixed)
+        return average_precision(scores, hits, truths, points=points, ties_together=fixed)
 
     captions = np.array([[precision(overlap, m) for overlap in OVERLAPS] for m in METEORS])
     return captions, np.array([precision(overlap) for overlap in OVERLAPS])
@@ -205,7 +237,7 @@ def _notes(
     runtime: Mapping[str, float],
 ) -> Iterator[str]:
     annotated, truths = sum(own.annotated for own in matched), sum(own.truths for own in matched)
-    found = sum(len(own.objectness) for own in matched)
+    found = sum(len(own.order) for own in matched)
     yield (
         f"{annotated:,} annotated boxes were merged into {truths:,}; {found:,} regions were found."
     )
@@ -224,19 +256,24 @@ def _notes(
 def _match(
     photo: AnnotatedPhoto,
     description: Description,
+    scores: np.ndarray | None,
     meteor: Meteor,
     protocol: str,
     *,
     long_phrases: bool,
 ) -> _Matched:
-    """Each region of a photo with the merged box that it takes, and what METEOR says of it."""
+    """Each region of a photo with the merged box that it takes, and what METEOR says of it.
+
+    `scores` rank the regions, (N,); None is their objectness.
+    """
     annotated, references = _annotated(photo, long_phrases=long_phrases)
     found = description.boxes.astype(np.float64)
     if protocol == "reference":
         found, annotated = _reference_frame(photo, found, annotated)
     truth = merge_boxes(annotated, references)
 
-    order = np.argsort(-description.objectness, kind="stable")
+    scores = description.objectness if scores is None else scores
+    order = np.argsort(-scores, kind="stable")
     shared = overlaps(found[order], truth.boxes)  # (N, T)
     overlap = shared.max(axis=1, initial=0.0)
     nothing = len(truth.boxes) - 1 if protocol == "reference" else -1
@@ -247,18 +284,19 @@ def _match(
     captions = [" ".join(words_of(description.captions[index])) for index in order]
     bag = tuple(dict.fromkeys(text for own in truth.references for text in own))
     candidates = np.flatnonzero(first & (overlap > 0)).tolist()
-    scores = meteor(
+    told = meteor(
         [(caption, bag) for caption in captions]
         + [(captions[index], truth.references[taken[index]]) for index in candidates]
     )
     own = np.zeros(len(order))
-    own[candidates] = scores[len(captions) :]
+    own[candidates] = told[len(captions) :]
     return _Matched(
-        objectness=description.objectness[order],
+        order=order,
+        scores=scores[order],
         overlap=overlap,
         first=first,
         meteor=own,
-        language=np.array(scores[: len(captions)], dtype=np.float64),
+        language=np.array(told[: len(captions)], dtype=np.float64),
         annotated=len(annotated),
         truths=len(truth.boxes),
     )
@@ -325,12 +363,11 @@ def _mean(values: np.ndarray) -> float:
 
 def _example(photo: AnnotatedPhoto, description: Description, own: _Matched) -> Example:
     """A few annotated boxes, and the regions that describe them best or are surest."""
-    order = np.argsort(-description.objectness, kind="stable")
     best = np.argsort(-own.meteor * own.right(EXAMPLE_OVERLAP), kind="stable")
     truth = [(r.box, text) for r in photo.regions for text in (*r.phrases, *r.long_phrases)[:1]]
     found = [
         (_box(description.boxes[index]), description.captions[index])
-        for index in order[best[:EXAMPLE_BOXES]].tolist()
+        for index in own.order[best[:EXAMPLE_BOXES]].tolist()
     ]
     return Example(
         title=f"mean METEOR {own.worth():.2f}",

@@ -14,6 +14,16 @@ PAPER_SHAPES = (
 )  # fmt: skip
 
 
+def pyramid_shapes(sides: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """Wide, square and tall shape of every area side x side, in torchvision's detectors' order."""
+    root = 2**0.5
+    return tuple(
+        shape
+        for side in sides
+        for shape in ((side * root, side / root), (side, side), (side / root, side * root))
+    )
+
+
 def shapes_of(sides: Sequence[float]) -> tuple[tuple[float, float], ...]:
     """Tall, wide and square shape of every area side x side: three (width, height) a side."""
     root = 2**0.5

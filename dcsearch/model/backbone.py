@@ -1,7 +1,8 @@
-"""Backbone: photo pixels to a feature map (paper section 3.1.1).
+"""Backbone: photo pixels to a feature map (paper section 3.1.1), or to several.
 
 A backbone knows its `channels`, the `stride` in pixels between neighbouring cells, and the `centre`
-in pixels of the first cell's receptive field, which is where that cell's anchors stand.
+in pixels of the first cell's receptive field, which is where that cell's anchors stand. One of
+several `levels` gives as many maps, the finest first; each has twice the stride of the one before.
 """
 
 import copy
@@ -11,16 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import mobilenet_v2, vgg16
+from torchvision.models import mobilenet_v2
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.vgg import cfgs, make_layers
+
+Maps = Tensor | tuple[Tensor, ...]  # a feature map (B, C, rows, columns), or several of them
+
+# ImageNet's, as torchvision's networks were trained: red, green, blue in 0..255.
+MEAN = (123.675, 116.28, 103.53)
+DEVIATION = (58.395, 57.12, 57.375)
+
+
+def maps_of(features: Maps) -> tuple[Tensor, ...]:
+    """One map or several, as several."""
+    return (features,) if isinstance(features, Tensor) else features
 
 
 class Backbone(nn.Module):
     """What FCLN asks of a backbone; the blocks are frozen from the photo's side up."""
 
     channels: int
-    stride: int
+    stride: int  # of the finest map
     centre: float
+    levels: int = 1
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) uint8 RGB as the float input that the weights were trained on."""
@@ -43,7 +58,8 @@ class Backbone(nn.Module):
 class VGG16Backbone(Backbone):
     """The paper's 13 convolutions without the last pool: 512 channels, a sixteenth of the size.
 
-    Pools round up, as in the reference code, and the input is BGR in 0..255 minus the mean.
+    Pools round up, as in the reference code, or down, as in the paper; the input is BGR in 0..255
+    minus the mean.
     """
 
     channels = 512
@@ -51,12 +67,15 @@ class VGG16Backbone(Backbone):
     centre = 8.0  # the receptive field of the first cell is centred between pixels 7 and 8
     mean = (103.939, 116.779, 123.68)  # blue, green, red
 
-    def __init__(self) -> None:
+    def __init__(self, *, ceil_pooling: bool = True) -> None:
         super().__init__()
-        layers = list(vgg16(weights=None).features.children())[:-1]
+        layers = list(make_layers(cfgs["D"]).children())[:-1]
         for layer in layers:
             if isinstance(layer, nn.MaxPool2d):
-                layer.ceil_mode = True
+                layer.ceil_mode = ceil_pooling
+            elif isinstance(layer, nn.Conv2d):  # as torchvision's vgg16, without its classifier
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(cast(Tensor, layer.bias))
         self.features = nn.Sequential(*layers)
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -66,7 +85,8 @@ class VGG16Backbone(Backbone):
         return list(self.features.children())
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Feature map (B, 512, ceil(H / 16), ceil(W / 16)) of normalised photos (B, 3, H, W)."""
+        """Feature map (B, 512, H / 16, W / 16) of normalised photos (B, 3, H, W); both quotients
+        rounded up, or down without `ceil_pooling`."""
         return cast(Tensor, self.features(photos))
 
 
@@ -79,8 +99,6 @@ class MobileNetV2Backbone(Backbone):
     """
 
     stride = 16
-    mean = (123.675, 116.28, 103.53)  # red, green, blue
-    deviation = (58.395, 57.12, 57.375)
 
     def __init__(self, *, channels: int = 128, tensorflow_padding: bool = True) -> None:
         super().__init__()
@@ -100,16 +118,13 @@ class MobileNetV2Backbone(Backbone):
         nn.init.kaiming_normal_(self.smooth.weight, nonlinearity="relu")
 
     def train(self, mode: bool = True) -> "MobileNetV2Backbone":
-        """Set training mode, batch normalisation excepted: a few photos are poor statistics."""
+        """Set training mode, batch normalisation excepted."""
         super().train(mode)
-        for module in self.features.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        _keep_statistics(self)
         return self
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        centred = pixels.float() - _per_channel(self.mean, pixels)
-        return centred / _per_channel(self.deviation, pixels)
+        return _standardised(pixels)
 
     def blocks(self) -> list[nn.Module]:
         return list(self.features.children())
@@ -160,6 +175,55 @@ class MobileNetV2Backbone(Backbone):
                 x = layer(x)
             return x
         return cast(Tensor, block(self._pad(x)))  # the first convolution
+
+
+class ResNet50FPNBackbone(Backbone):
+    """ResNet-50 under a feature pyramid (Lin et al., CVPR 2017): five maps of 256 channels.
+
+    The finest has a quarter of the photo's size, the last is the one before it thinned out. Batch
+    normalisation as in MobileNetV2Backbone.
+    """
+
+    channels = 256
+    stride = 4
+    centre = 0.5
+    levels = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = resnet_fpn_backbone(
+            backbone_name="resnet50", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
+        )
+
+    def train(self, mode: bool = True) -> "ResNet50FPNBackbone":
+        """Set training mode, batch normalisation excepted."""
+        super().train(mode)
+        _keep_statistics(self)
+        return self
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        return _standardised(pixels)
+
+    def blocks(self) -> list[nn.Module]:
+        """The first convolution, its norm, ReLU and pool, four stages, and the pyramid."""
+        return [*self.features.body.children(), self.features.fpn]
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
+        """Five maps (B, 256, H / stride, W / stride) of normalised photos (B, 3, H, W), of stride
+        4, 8, 16, 32 and 64, the quotients rounded up."""
+        return tuple(self.features(photos).values())
+
+
+def _keep_statistics(module: nn.Module) -> None:
+    """Leave batch normalisation its running statistics in training: a few photos are poor ones."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+
+
+def _standardised(pixels: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W) as torchvision's networks know them."""
+    return (pixels.float() - _per_channel(MEAN, pixels)) / _per_channel(DEVIATION, pixels)
 
 
 def _folded(block: nn.Module) -> nn.Module:

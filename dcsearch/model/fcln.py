@@ -12,9 +12,17 @@ from torchvision.ops import nms, roi_align
 
 from dcsearch.boxes import clip, decode_offsets, encode_offsets, not_empty
 from dcsearch.errors import UsageError
-from dcsearch.model.anchors import PAPER_SHAPES, shapes_of
-from dcsearch.model.backbone import Backbone, MobileNetV2Backbone, VGG16Backbone
+from dcsearch.model.anchors import PAPER_SHAPES, pyramid_shapes, shapes_of
+from dcsearch.model.backbone import (
+    Backbone,
+    Maps,
+    MobileNetV2Backbone,
+    ResNet50FPNBackbone,
+    VGG16Backbone,
+    maps_of,
+)
 from dcsearch.model.embedding import PhraseEmbedding
+from dcsearch.model.initialisation import initialise_as_paper, initialise_as_reference
 from dcsearch.model.language import LanguageModel, pad_tokens
 from dcsearch.model.localization import Candidates, LocalizationLayer
 from dcsearch.model.losses import (
@@ -23,27 +31,31 @@ from dcsearch.model.losses import (
     caption_loss,
     contrast_loss,
     discrimination_loss,
+    halved_objectness_loss,
     normaliser_loss,
     objectness_loss,
     word_loss,
 )
-from dcsearch.model.matching import match, sample
-from dcsearch.model.recognition import RecognitionNetwork
+from dcsearch.model.matching import match, match_as_reference, sample
+from dcsearch.model.recognition import Recognised, RecognitionNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class FCLNConfig:
     """Every number that shapes the network, trains it or reads it; saved beside the weights."""
 
-    backbone: Literal["vgg16", "mobilenet_v2"]
+    backbone: Literal["vgg16", "mobilenet_v2", "resnet50_fpn"]
     tensorflow_padding: bool  # of mobilenet_v2's strided convolutions
-    feature_channels: int  # of mobilenet_v2's fused map; vgg16 has 512
+    feature_channels: int  # of mobilenet_v2's fused map; vgg16 has 512, resnet50_fpn 256
     photo_side: int  # longest side of a photo as the network sees it, pixels
     method: Literal["fcln", "region_rnn", "full_image_rnn"] = "fcln"  # or a baseline of the paper
     crop_side: int = 96  # of a region as region_rnn's backbone sees it, pixels
     side_multiple: int  # both sides are rounded to a multiple of this
-    anchor_shapes: tuple[tuple[float, float], ...]  # width x height in pixels
+    inclusive_pixels: bool = False  # the reference code's pixels: see boxes.clip_inclusive
+    ceil_pooling: bool = True  # vgg16's maps have ceil(side / 16) cells; False: floor
+    anchor_shapes: tuple[tuple[float, float], ...]  # width x height in pixels, map after map
     proposal_hidden: int  # filters of the localization layer's 3 x 3 convolution
+    objectness_logits: int = 1  # of an anchor; 2: object and background, their softmax
     grid: int  # samples along each side of a region
     grid_touches_corners: bool
     recognition_hidden: int
@@ -53,7 +65,10 @@ class FCLNConfig:
     language_hidden: int  # H
     embedding_size: int = 0  # of the space that phrases and regions share; 0 is none
     landmarks: int = 0  # K, codes of regions at large that are kept beside the weights
+    null_word: bool = False  # one more embedding, the reference code's padding; never read
+    context: Literal["none", "sum"] = "none"  # the whole photo's part in a region's encoded code
     longest_caption: int  # words
+    says_unknown: bool = False  # captions may hold UNKNOWN
     recognition_dropout: float
     language_dropout: float
     # test time
@@ -62,10 +77,12 @@ class FCLNConfig:
     proposal_overlap: float  # NMS among proposals
     final_overlap: float  # NMS among final boxes
     # training
+    initialisation: Literal["he", "reference", "paper"] = "he"  # see initialisation.py
     match_anchors: bool  # to annotated boxes, as Faster R-CNN; False matches the moved boxes
     sampled_boxes: int  # mini-batch of a photo
     positive_overlap: float
     negative_overlap: float
+    reference_training: bool = False  # sample and move boxes as the reference code: see `_localize`
     recognised_boxes: int  # of a photo's proposals; 0 recognises the mini-batch, as the paper
     recognised_overlap: float  # a proposal is positive from this IoU on, negative below
     annotated_boxes: bool  # describe the annotated boxes too, not only proposals near them
@@ -76,27 +93,45 @@ class FCLNConfig:
     objectness_weight: float
     box_weight: float
     caption_weight: float
+    caption_mean: Literal["words", "captions"] = "words"  # what the caption loss is a mean over
     discrimination_weight: float
     word_weight: float
     contrast_weight: float = 0.0
     normaliser_weight: float = 0.0
+    pull_weight: float = 0.0  # of the squares of all anchors' offsets
+
+    @classmethod
+    def reference(cls) -> "FCLNConfig":
+        """The network of the authors' code, with which their released weights were trained.
+
+        docs/paper.md lists where it differs from the paper.
+        """
+        return cls(
+            backbone="vgg16", tensorflow_padding=False, feature_channels=512,
+            photo_side=720, side_multiple=1, inclusive_pixels=True, ceil_pooling=True,
+            anchor_shapes=PAPER_SHAPES, proposal_hidden=256, objectness_logits=2,
+            grid=7, grid_touches_corners=True, recognition_hidden=4096, code_size=4096,
+            encoded_size=512, encoding_normalised=False, language_hidden=512, embedding_size=0,
+            null_word=True, longest_caption=15, says_unknown=True,
+            recognition_dropout=0.5, language_dropout=0.0,
+            proposals=1000, proposals_considered=0, proposal_overlap=0.7, final_overlap=0.3,
+            initialisation="reference", match_anchors=False, sampled_boxes=256,
+            positive_overlap=0.7, negative_overlap=0.3, reference_training=True,
+            recognised_boxes=0, recognised_overlap=0.7, annotated_boxes=False,
+            described_regions=0, discriminated_regions=0,
+            proposal_objectness_weight=0.1, proposal_box_weight=0.05,
+            objectness_weight=0.1, box_weight=0.1, caption_weight=1.0, caption_mean="captions",
+            discrimination_weight=0.0, word_weight=0.0, contrast_weight=0.0, normaliser_weight=0.0,
+            pull_weight=5e-5,
+        )  # fmt: skip
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
-        """The paper's network and loss weights (sections 3.1 and 3.2)."""
-        return cls(
-            backbone="vgg16", tensorflow_padding=False, feature_channels=512,
-            photo_side=720, side_multiple=1, anchor_shapes=PAPER_SHAPES, proposal_hidden=256,
-            grid=7, grid_touches_corners=True, recognition_hidden=4096, code_size=4096,
-            encoded_size=512, encoding_normalised=False, language_hidden=512, embedding_size=0,
-            longest_caption=15, recognition_dropout=0.5, language_dropout=0.0,
-            proposals=300, proposals_considered=0, proposal_overlap=0.7, final_overlap=0.3,
-            match_anchors=False, sampled_boxes=256, positive_overlap=0.7, negative_overlap=0.3,
-            recognised_boxes=0, recognised_overlap=0.7, annotated_boxes=False,
-            described_regions=0, discriminated_regions=0,
-            proposal_objectness_weight=0.1, proposal_box_weight=0.1,
-            objectness_weight=0.1, box_weight=0.1, caption_weight=1.0,
-            discrimination_weight=0.0, word_weight=0.0, contrast_weight=0.0, normaliser_weight=0.0,
+        """The paper's network and loss (section 3); where it is silent, the authors' code."""
+        return dataclasses.replace(
+            cls.reference(), ceil_pooling=False, objectness_logits=1, null_word=False,
+            longest_caption=10, proposals=300, initialisation="paper", reference_training=False,
+            proposal_box_weight=0.1, caption_mean="words", pull_weight=0.0,
         )  # fmt: skip
 
     @classmethod
@@ -123,6 +158,17 @@ class FCLNConfig:
         )  # fmt: skip
 
     @classmethod
+    def resnet50_fpn(cls) -> "FCLNConfig":
+        """The default's losses on a larger network, with a feature pyramid and as many pixels as
+        the paper; recognition and anchors as in torchvision's Faster R-CNN."""
+        return dataclasses.replace(
+            cls.small(), backbone="resnet50_fpn", feature_channels=256, photo_side=720,
+            side_multiple=16, anchor_shapes=pyramid_shapes((32, 64, 128, 256, 512)),
+            proposal_hidden=256, recognition_hidden=1024, code_size=1024, encoded_size=512,
+            language_hidden=512, longest_caption=15,
+        )  # fmt: skip
+
+    @classmethod
     def region_rnn(cls, *, tensorflow_padding: bool = False) -> "FCLNConfig":
         """The paper's baseline that runs the backbone over every region's crop by itself."""
         small = cls.small(tensorflow_padding=tensorflow_padding)
@@ -146,16 +192,19 @@ class FCLNConfig:
         )
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
-            if each.name == "backbone":
-                fits = value in ("vgg16", "mobilenet_v2")
+            if each.name in CHOICES:
+                fits = any(type(value) is type(own) and value == own for own in CHOICES[each.name])
             elif each.name == "crop_side":
                 fits = type(value) is int and value >= 32 and value % 32 == 0
-            elif each.name == "method":
-                fits = value in METHODS
             elif each.name == "anchor_shapes":
-                fits = len(value) > 0 and all(
-                    len(shape) == 2 and all(_number(side) and side > 0 for side in shape)
-                    for shape in value
+                levels = LEVELS.get(self.backbone, 1)
+                fits = (
+                    len(value) > 0
+                    and len(value) % levels == 0
+                    and all(
+                        len(shape) == 2 and all(_number(side) and side > 0 for side in shape)
+                        for shape in value
+                    )
                 )
             elif each.type is bool:
                 fits = isinstance(value, bool)
@@ -167,6 +216,8 @@ class FCLNConfig:
                 fits = _number(value) and 0 <= value <= most
             if not fits:
                 raise ValueError(f"{each.name} cannot be {value!r}")
+        if self.method == "region_rnn" and self.backbone in LEVELS:
+            raise ValueError(f"backbone cannot be {self.backbone!r}: a region RNN reads one map")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `from_json` reads them."""
@@ -185,13 +236,18 @@ class FCLNConfig:
 
     def photo_size(self, width: int, height: int) -> tuple[int, int]:
         """Size (width, height) at which the network sees a photo of this size, proportions kept
-        up to the rounding; extremely long photos are squeezed to four multiples' width."""
+        up to the rounding, which `inclusive_pixels` does downwards; extremely long photos are
+        squeezed to four multiples' width, or 16 pixels."""
         scale = self.photo_side / max(width, height)
         multiple = self.side_multiple
         least = 4 * multiple if multiple > 1 else 16
 
         def side(pixels: int) -> int:
-            return max(least, round(pixels * scale / multiple) * multiple)
+            if self.inclusive_pixels:  # Torch's image.scale: multiply, divide, cut
+                multiples = pixels * self.photo_side // (max(width, height) * multiple)
+            else:
+                multiples = round(pixels * scale / multiple)
+            return max(least, multiples * multiple)
 
         return side(width), side(height)
 
@@ -201,6 +257,17 @@ METHODS = {
     "region_rnn": "Region RNN",
     "full_image_rnn": "Full image RNN",
 }  # as the paper's tables call them
+
+CHOICES: dict[str, Sequence[object]] = {
+    "backbone": ("vgg16", "mobilenet_v2", "resnet50_fpn"),
+    "method": tuple(METHODS),
+    "objectness_logits": (1, 2),
+    "initialisation": ("he", "reference", "paper"),
+    "caption_mean": ("words", "captions"),
+    "context": ("none", "sum"),
+}  # what some fields of a config may be
+
+LEVELS = {"resnet50_fpn": ResNet50FPNBackbone.levels}  # maps, where there is more than one
 
 
 def _number(value: object) -> bool:
@@ -254,7 +321,9 @@ class FCLN(nn.Module):
         self.config = config
         self.backbone: Backbone
         if config.backbone == "vgg16":
-            self.backbone = VGG16Backbone()
+            self.backbone = VGG16Backbone(ceil_pooling=config.ceil_pooling)
+        elif config.backbone == "resnet50_fpn":
+            self.backbone = ResNet50FPNBackbone()
         else:
             self.backbone = MobileNetV2Backbone(
                 channels=config.feature_channels, tensorflow_padding=config.tensorflow_padding
@@ -268,6 +337,9 @@ class FCLN(nn.Module):
             centre=self.backbone.centre,
             grid=config.grid,
             grid_touches_corners=config.grid_touches_corners,
+            objectness_logits=config.objectness_logits,
+            inclusive_pixels=config.inclusive_pixels,
+            levels=self.backbone.levels,
         )
         self.recognition = RecognitionNetwork(
             inputs=channels * config.grid**2,
@@ -283,6 +355,8 @@ class FCLN(nn.Module):
             dropout=config.language_dropout,
             normalised=config.encoding_normalised,
             landmarks=config.landmarks,
+            null_word=config.null_word,
+            context=config.context == "sum",
         )
         if config.embedding_size:
             self.embedding = PhraseEmbedding(
@@ -293,6 +367,12 @@ class FCLN(nn.Module):
             )
         if config.word_weight:  # needed in training only
             self.words = nn.Linear(config.encoded_size, words)
+        if config.initialisation == "paper":
+            initialise_as_paper(self.localization, self.recognition, self.language)
+        elif config.initialisation == "reference":
+            initialise_as_reference(self.language)
+        if self.language.context is not None:
+            nn.init.zeros_(self.language.context)
 
     @torch.no_grad()
     def forward(
@@ -334,13 +414,13 @@ class FCLN(nn.Module):
         lap("proposals")
         return self.recognise(features, boxes, width=width, height=height, most=most, moved=moved)
 
-    def features(self, pixels: Tensor) -> Tensor:
+    def features(self, pixels: Tensor) -> Maps:
         """What `interpolate` looks at, of pixels (B, 3, H, W) uint8: feature maps (B, C, rows,
         columns), or the normalised photos themselves for a region RNN."""
         photos = self.backbone.normalise(pixels)
         if self.config.method == "region_rnn":
             return photos
-        return cast(Tensor, self.backbone(photos))
+        return cast(Maps, self.backbone(photos))
 
     def proposals(self, candidates: Candidates, photo: int, *, width: int, height: int) -> Tensor:
         """Boxes (R, 4) of one photo's proposals, clipped, best first; the gradient flows on."""
@@ -353,12 +433,12 @@ class FCLN(nn.Module):
             overlap=self.config.proposal_overlap,
             considered=self.config.proposals_considered,
         )
-        return clip(candidates.boxes[photo, chosen], width, height)
+        return self.localization.cut(candidates.boxes[photo, chosen], width=width, height=height)[0]
 
     @torch.no_grad()
     def recognise(
         self,
-        features: Tensor,
+        features: Maps,
         proposals: Sequence[Tensor],
         *,
         width: int,
@@ -369,7 +449,7 @@ class FCLN(nn.Module):
         """Regions of each photo from its proposals: recognition, final boxes, final NMS.
 
         Args:
-            features: (B, C, rows, columns) feature maps.
+            features: of B photos, as from `features`.
             proposals: B times (R, 4), R may differ.
             width: of the photos as the network sees them, pixels.
             height: likewise.
@@ -378,17 +458,21 @@ class FCLN(nn.Module):
         """
         final = self._final(features, proposals, width=width, height=height, moved=moved)
         regions = []
-        for boxes, objectness, codes in final:
-            shown = not_empty(boxes).nonzero().squeeze(1)
-            kept = shown[nms(boxes[shown], objectness[shown], self.config.final_overlap)[:most]]
-            encoded = self.language.encode(codes[kept]).float()  # of those alone that are kept
-            regions.append(Regions(boxes[kept], objectness[kept], encoded))
+        for boxes, objectness, codes, whole in final:
+            cut = clip(boxes, width, height)
+            # The reference code compares its final boxes uncut.
+            compared = boxes if self.config.inclusive_pixels else cut
+            shown = not_empty(cut).nonzero().squeeze(1)
+            kept = shown[nms(compared[shown], objectness[shown], self.config.final_overlap)[:most]]
+            # Only what is kept is encoded.
+            encoded = self.language.encode(codes[kept], whole).float()
+            regions.append(Regions(cut[kept], objectness[kept], encoded))
         return regions
 
     @torch.no_grad()
     def recognise_given(
         self,
-        features: Tensor,
+        features: Maps,
         given: Sequence[Tensor],
         *,
         width: int,
@@ -398,7 +482,7 @@ class FCLN(nn.Module):
         """Regions of each photo for exactly the boxes given, in their order; none is left out.
 
         Args:
-            features: (B, C, rows, columns) feature maps.
+            features: of B photos, as from `features`.
             given: B times (R, 4), R may differ.
             width: of the photos as the network sees them, pixels.
             height: likewise.
@@ -406,44 +490,78 @@ class FCLN(nn.Module):
         """
         final = self._final(features, given, width=width, height=height, moved=moved)
         return [
-            Regions(boxes, objectness, self.language.encode(codes).float())
-            for boxes, objectness, codes in final
+            Regions(
+                clip(boxes, width, height) if moved else boxes,
+                objectness,
+                self.language.encode(codes, whole).float(),
+            )
+            for boxes, objectness, codes, whole in final
         ]
 
     def _final(
-        self, features: Tensor, given: Sequence[Tensor], *, width: int, height: int, moved: bool
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Boxes (R, 4), objectness (R,) and codes (R, D) of each photo's boxes, recognised."""
+        self, features: Maps, given: Sequence[Tensor], *, width: int, height: int, moved: bool
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+        """Boxes (R, 4), not clipped, objectness (R,) and codes (R, D) of each photo's boxes,
+        recognised, and with `context` the code (1, D) of the photo itself."""
         counts = [len(boxes) for boxes in given]
         boxes = torch.cat(list(given))
-        recognised = self.recognition(self.interpolate(features, given, width=width, height=height))
+        regions = self.interpolate(features, given, width=width, height=height)
+        recognised, whole = self.recognise_in_context(regions, features, width=width, height=height)
         objectness = recognised.objectness
         if self.config.method != "fcln":  # the baselines do not learn it
             objectness = torch.zeros_like(objectness)
         if moved:
-            boxes = clip(decode_offsets(boxes, recognised.offsets), width, height)
+            boxes = decode_offsets(boxes, recognised.offsets)
         parts = (torch.split(each, counts) for each in (boxes, objectness, recognised.codes))
-        return zip(*parts, strict=True)
+        photos = [None if whole is None else whole[i : i + 1] for i in range(len(counts))]
+        return zip(*parts, photos, strict=True)
+
+    def recognise_in_context(
+        self, regions: Tensor, features: Maps, *, width: int, height: int
+    ) -> tuple[Recognised, Tensor | None]:
+        """What is recognised in regions' features (R, C, grid, grid), and with `context` the codes
+        (B, D) of the boxes that are the whole photos, in the same go."""
+        if self.config.context == "none":
+            return self.recognition(regions), None
+        whole = [regions.new_tensor([[0, 0, width, height]])] * len(maps_of(features)[0])
+        photos = self.interpolate(features, whole, width=width, height=height)
+        recognised = self.recognition(torch.cat([regions, photos]))
+        count = len(regions)
+        return Recognised(*(each[:count] for each in recognised)), recognised.codes[count:]
 
     def interpolate(
-        self, features: Tensor, boxes: Sequence[Tensor], *, width: int, height: int
+        self, features: Maps, boxes: Sequence[Tensor], *, width: int, height: int
     ) -> Tensor:
         """Features of every photo's boxes in one list: (R1 + ... + RB, C, grid, grid)."""
         if self.config.method == "region_rnn":
+            assert isinstance(features, Tensor)
             side = self.config.crop_side
             inner = [_pixel_centres(own) for own in boxes]
             crops = roi_align(features.float(), inner, side, sampling_ratio=2, aligned=True)
             whole = crops.new_tensor([[0, 0, side, side]]).expand(len(crops), 1, 4)
             maps = self.backbone(crops.to(memory_format=torch.channels_last)).float()
             return self.localization.interpolate(maps, whole, width=side, height=side).squeeze(1)
+        size = {"width": width, "height": height}
+        if isinstance(features, Tensor):
+            return self._interpolate(features, boxes, **size)
+        levels = [self.localization.levels_of(own) for own in boxes]
+        grid = (self.backbone.channels, self.config.grid, self.config.grid)
+        regions = torch.zeros(sum(map(len, boxes)), *grid, device=boxes[0].device)
+        for level, one in enumerate(features):
+            here = [of == level for of in levels]
+            chosen = [own[rows] for own, rows in zip(boxes, here, strict=True)]
+            found = self._interpolate(one, chosen, level=level, **size)
+            regions = regions.index_put((torch.cat(here),), found)
+        return regions
+
+    def _interpolate(self, features: Tensor, boxes: Sequence[Tensor], **place: int) -> Tensor:
+        """Features of boxes in one map."""
         padded = nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)  # (B, R, 4)
-        sampled = self.localization.interpolate(
-            features.float(), padded, width=width, height=height
-        )
+        sampled = self.localization.interpolate(features.float(), padded, **place)
         return torch.cat([photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)])
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> Losses:
-        """The five terms of section 3.2 and four of ours, not weighted.
+        """The five terms of section 3.2, one of its authors' code and four of ours, not weighted.
 
         Which boxes, captions and regions are drawn depends on torch's random state.
 
@@ -454,7 +572,7 @@ class FCLN(nn.Module):
         config = self.config
         height, width = pixels.shape[2:]
         features = self.features(pixels)
-        proposal_objectness = proposal_box = features.new_zeros(())
+        proposal_objectness = proposal_box = pull = maps_of(features)[0].new_zeros(())
         if config.method != "fcln":  # the annotated boxes are all there is
             batch = [self._sampled(target, target.boxes[:0]) for target in targets]
         elif any(target.proposals is not None for target in targets):
@@ -468,6 +586,8 @@ class FCLN(nn.Module):
             proposal_objectness, proposal_box, batch = self._localize(
                 candidates, targets, width=width, height=height
             )
+            if config.pull_weight:
+                pull = candidates.offsets.square().sum() / (2 * len(pixels))
             if config.recognised_boxes:
                 batch = self._proposed(candidates, targets, width=width, height=height)
         goals = torch.cat(
@@ -487,15 +607,19 @@ class FCLN(nn.Module):
             regions = torch.cat(
                 [regions, self.interpolate(features, annotated, width=width, height=height)]
             )
-        recognised = self.recognition(regions)
+        recognised, whole = self.recognise_in_context(regions, features, width=width, height=height)
         objectness = objectness_loss(recognised.objectness[: len(boxes)], positive)
+        # The reference code moves the proposals, too, to where the offset is easier to foretell.
+        anchors = boxes[positive] if config.reference_training else boxes[positive].detach()
         box = box_loss(
             recognised.offsets[: len(boxes)][positive],
-            encode_offsets(boxes[positive].detach(), goals),
+            encode_offsets(anchors, goals),
+            most=self._most_offset,
         )
 
         rows, owners = self._describable(batch, targets)
-        encoded = self.language.encode(recognised.codes[rows])
+        around = None if whole is None else whole[[photo for photo, _ in owners]]
+        encoded = self.language.encode(recognised.codes[rows], around)
         phrases = self._spoken(owners, targets)
         tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(pixels.device)
         lengths = (tokens >= 0).sum(dim=1)  # (captions,)
@@ -505,11 +629,12 @@ class FCLN(nn.Module):
             proposal_box=proposal_box,
             objectness=objectness,
             box=box,
-            caption=caption_loss(spoken, lengths),
+            caption=caption_loss(spoken, lengths, mean=config.caption_mean),
             discrimination=self._discriminate(encoded, phrases, owners, targets),
             word=self._name(encoded, owners, targets),
             contrast=self._contrast(encoded, phrases, tokens, owners, targets),
             normaliser=normaliser_loss(normalisers),
+            pull=pull,
         )
 
     def total(self, losses: Losses) -> Tensor:
@@ -525,24 +650,31 @@ class FCLN(nn.Module):
             + config.word_weight * losses.word
             + config.contrast_weight * losses.contrast
             + config.normaliser_weight * losses.normaliser
+            + config.pull_weight * losses.pull
         )
 
     def _localize(
         self, candidates: Candidates, targets: Sequence[Target], *, width: int, height: int
     ) -> tuple[Tensor, Tensor, list[Sample]]:
-        """Objectness and box loss of the localization layer, and the mini-batch of each photo."""
+        """Objectness and box loss of the localization layer, and the mini-batch of each photo.
+
+        With `reference_training` the boxes are not clipped, and matched and sampled as in the
+        reference code; without, as the paper says.
+        """
         config = self.config
         objectness, offsets, wanted, positive = [], [], [], []
         batch = []
         for photo, target in enumerate(targets):
-            moved = clip(candidates.boxes[photo], width, height)  # (N, 4)
-            found = match(
-                candidates.anchors if config.match_anchors else moved.detach(),
-                target.boxes,
-                positive=config.positive_overlap,
-                negative=config.negative_overlap,
-            )
-            own = sample(found, config.sampled_boxes)
+            moved = candidates.boxes[photo]  # (N, 4)
+            limits = {"positive": config.positive_overlap, "negative": config.negative_overlap}
+            if config.reference_training:
+                frame = (width, height)
+                found = match_as_reference(moved.detach(), target.boxes, frame=frame, **limits)
+            else:
+                moved = self.localization.cut(moved, width=width, height=height)[0]
+                known = candidates.anchors if config.match_anchors else moved.detach()
+                found = match(known, target.boxes, every_region=True, **limits)
+            own = sample(found, config.sampled_boxes, again=config.reference_training)
             positives = own[found.positive[own]]
             objectness.append(candidates.objectness[photo, own])
             positive.append(found.positive[own])
@@ -550,11 +682,17 @@ class FCLN(nn.Module):
             goals = target.boxes[found.region[positives]]
             wanted.append(encode_offsets(candidates.anchors[positives], goals))
             batch.append(Sample(moved[own], found.region[own], found.positive[own]))
+        loss = halved_objectness_loss if config.objectness_logits == 2 else objectness_loss
         return (
-            objectness_loss(torch.cat(objectness), torch.cat(positive)),
-            box_loss(torch.cat(offsets), torch.cat(wanted)),
+            loss(torch.cat(objectness), torch.cat(positive)),
+            box_loss(torch.cat(offsets), torch.cat(wanted), most=self._most_offset),
             batch,
         )
+
+    @property
+    def _most_offset(self) -> float:
+        """The largest offset that is learned from; beyond it the reference code learns nothing."""
+        return 10.0 if self.config.reference_training else math.inf
 
     def _proposed(
         self, candidates: Candidates, targets: Sequence[Target], *, width: int, height: int
@@ -712,5 +850,6 @@ def said_words(phrases: Sequence[Sequence[PhraseTarget]], words: int) -> Tensor:
 
 
 def caption_tokens(model: FCLN, encoded: Tensor) -> list[list[int]]:
-    """Greedy captions of encoded codes (N, E), UNKNOWN (id 0) never said."""
-    return model.language.describe(encoded, most=model.config.longest_caption, never=(0,))
+    """Greedy captions of encoded codes (N, E); UNKNOWN (id 0) is said only by `says_unknown`."""
+    never = () if model.config.says_unknown else (0,)
+    return model.language.describe(encoded, most=model.config.longest_caption, never=never)

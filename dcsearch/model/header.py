@@ -1,6 +1,5 @@
 """Header: what a checkpoint says of itself, read without its weights and without torch."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from dcsearch.errors import CheckpointError
+from dcsearch.model.file_hash import file_sha256
 
 FORMAT = 1
 METADATA_KEY = "dcsearch"
@@ -53,7 +53,7 @@ def read_header(path: Path | None = None) -> CheckpointHeader:
     """
     path = path or default_checkpoint_path()
     try:
-        content = path.read_bytes()
+        sha256 = file_sha256(path)
     except FileNotFoundError:
         raise CheckpointError(
             f"no checkpoint at {path}; name a .safetensors file made by: dcsearch train"
@@ -82,7 +82,7 @@ def read_header(path: Path | None = None) -> CheckpointHeader:
             return CheckpointHeader(
                 path=path,
                 name=header["name"],
-                sha256=hashlib.sha256(content).hexdigest(),
+                sha256=sha256,
                 config=dict(header["config"]),
                 words=tuple(header["words"]),
                 provenance=dict(header["provenance"]),

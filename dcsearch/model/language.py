@@ -46,6 +46,7 @@ class LanguageModel(nn.Module):
     """Encoder of region codes, word embeddings, one LSTM layer, and the vocabulary softmax."""
 
     landmarks: Tensor | None  # (K, E) encoded codes of regions at large
+    context: nn.Parameter | None  # (E, D) weights of the code of the whole photo
 
     def __init__(
         self,
@@ -57,6 +58,8 @@ class LanguageModel(nn.Module):
         dropout: float,
         normalised: bool,
         landmarks: int = 0,
+        null_word: bool = False,
+        context: bool = False,
     ) -> None:
         """Make the model.
 
@@ -69,6 +72,8 @@ class LanguageModel(nn.Module):
             normalised: layer-normalise the encoded code before its ReLU; without, fast training
                 saturates the LSTM's gates (the paper trains slowly and has none).
             landmarks: K, codes kept beside the weights for dcsearch/prior.py; 0 is none.
+            null_word: keep an embedding of id V + 1, the reference code's padding; never read.
+            context: encode a region's code together with that of its whole photo.
         """
         super().__init__()
         self.end = words
@@ -76,7 +81,7 @@ class LanguageModel(nn.Module):
         nn.init.kaiming_normal_(self.encoder.weight, nonlinearity="relu")
         nn.init.zeros_(self.encoder.bias)
         self.norm = nn.LayerNorm(encoded_size) if normalised else nn.Identity()
-        self.embedding = nn.Embedding(words + 1, encoded_size)
+        self.embedding = nn.Embedding(words + 1 + null_word, encoded_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.input_gates = nn.Linear(encoded_size, 4 * hidden)  # input, forget, cell, output
         self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
@@ -86,13 +91,25 @@ class LanguageModel(nn.Module):
         self.output = nn.Linear(hidden, words + 1)
         nn.init.constant_(self.output.bias, -math.log(words + 1))  # probabilities sum to 1 at first
         self.dropout = nn.Dropout(dropout)
+        # Zero: at first the photo changes nothing. Bare weights draw nothing at random, so that all
+        # others begin as they would without.
+        weights = nn.Parameter(torch.zeros(encoded_size, code_size)) if context else None
+        self.register_parameter("context", weights)
         self.register_buffer(
             "landmarks", torch.zeros(landmarks, encoded_size) if landmarks else None
         )
 
-    def encode(self, codes: Tensor) -> Tensor:
-        """What the LSTM reads at step -1: (N, E), not negative, of codes (N, D)."""
-        return functional.relu(self.norm(self.encoder(codes)))
+    def encode(self, codes: Tensor, whole: Tensor | None = None) -> Tensor:
+        """What the LSTM reads at step -1: (N, E), not negative, of codes (N, D).
+
+        With `context`, `whole` has to be the codes of the regions' whole photos, (N, D), or (1, D)
+        where all are of one photo; without, it is not looked at.
+        """
+        encoded = self.encoder(codes)
+        if self.context is not None:
+            assert whole is not None, "what is encoded in context needs the whole photo's code"
+            encoded = encoded + functional.linear(whole, self.context)
+        return functional.relu(self.norm(encoded))
 
     def begin(self, encoded: Tensor) -> State:
         """States after the encoded codes (N, E) and START have been read."""

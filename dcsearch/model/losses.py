@@ -1,6 +1,7 @@
-"""The five terms of the paper's section 3.2, and four of ours."""
+"""The five terms of the paper's section 3.2, one of its authors' code, and four of ours."""
 
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ class Losses(NamedTuple):
     word: Tensor
     contrast: Tensor
     normaliser: Tensor
+    pull: Tensor
 
 
 def objectness_loss(logits: Tensor, positive: Tensor) -> Tensor:
@@ -33,23 +35,42 @@ def objectness_loss(logits: Tensor, positive: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype))
 
 
-def box_loss(offsets: Tensor, targets: Tensor) -> Tensor:
-    """Smooth L1 in offset space, mean over P boxes and four numbers; 0 without boxes."""
+def halved_objectness_loss(logits: Tensor, positive: Tensor) -> Tensor:
+    """Logistic losses of positives and of negatives, each a mean, added: the reference code's.
+
+    Cross entropy of two logits is the logistic loss of their difference. Arguments as above.
+    """
+    return objectness_loss(logits[positive], positive[positive]) + objectness_loss(
+        logits[~positive], positive[~positive]
+    )
+
+
+def box_loss(offsets: Tensor, targets: Tensor, *, most: float = math.inf) -> Tensor:
+    """Smooth L1 in offset space, mean over P boxes and four numbers; 0 without boxes.
+
+    Boxes with a target beyond -most .. most add nothing, but count (reference code: 10).
+    """
     if len(offsets) == 0:
         return offsets.sum()
-    return functional.smooth_l1_loss(offsets, targets)
+    wild = (targets.abs() > most).any(dim=1, keepdim=True)  # (P, 1)
+    return functional.smooth_l1_loss(offsets.masked_fill(wild, 0), targets.masked_fill(wild, 0))
 
 
-def caption_loss(log_likelihoods: Tensor, lengths: Tensor) -> Tensor:
-    """Cross entropy per word, END counted, mean over the batch and its words; 0 without captions.
+def caption_loss(
+    log_likelihoods: Tensor, lengths: Tensor, *, mean: Literal["words", "captions"] = "words"
+) -> Tensor:
+    """Cross entropy of captions, END counted, as a mean over all their words (the paper), or over
+    captions (the reference code), long ones weighing more; 0 without captions.
 
     Args:
         log_likelihoods: (N, T + 1) as from LanguageModel.log_likelihoods.
         lengths: (N,) words of each caption, without END.
+        mean: over what.
     """
     if len(log_likelihoods) == 0:
         return log_likelihoods.sum()
-    return -log_likelihoods.sum() / (lengths + 1).sum()
+    words = (lengths + 1).sum()
+    return -log_likelihoods.sum() / (words if mean == "words" else len(lengths))
 
 
 def discrimination_loss(scores: Tensor, compatible: Tensor) -> Tensor:

@@ -54,14 +54,54 @@ def match(
     return Match(region, is_positive, is_negative)
 
 
-def sample(match: Match, size: int, *, generator: torch.Generator | None = None) -> Tensor:
+def match_as_reference(
+    boxes: Tensor, regions: Tensor, *, positive: float, negative: float, frame: tuple[int, int]
+) -> Match:
+    """Match boxes to annotated regions as the reference code does (BoxSampler.lua).
+
+    Unlike `match`, a box that reaches out of the photo is neither positive nor negative, unless it
+    is the best of some region; a positive's IoU is above `positive`; a box stands for the region
+    that it covers most, though it be the best of another; and where no negative is left, all that
+    is not positive is negative.
+
+    Args:
+        boxes: (N, 4), not clipped.
+        regions: (P, 4).
+        positive: IoU, 0 to 1.
+        negative: IoU, 0 to 1.
+        frame: width and height of the photo in pixels.
+    """
+    inside = (boxes[:, :2] >= 0).all(dim=1) & (boxes[:, 2:] <= boxes.new_tensor(frame)).all(dim=1)
+    if len(regions) == 0 or len(boxes) == 0:
+        return match(boxes, regions)._replace(negative=inside if inside.any() else ~inside)
+    overlap = box_iou(boxes, regions)  # (N, P)
+    best, region = overlap.max(dim=1)  # (N,)
+    is_positive = (best > positive) & inside
+    is_positive[overlap.argmax(dim=0)] = True
+    is_negative = (best < negative) & inside & ~is_positive
+    return Match(region, is_positive, is_negative if is_negative.any() else ~is_positive)
+
+
+def sample(
+    match: Match, size: int, *, again: bool = False, generator: torch.Generator | None = None
+) -> Tensor:
     """Indices of a mini-batch: at most half positives, the rest negatives, without replacement.
+
+    Args:
+        match: of the boxes.
+        size: of the mini-batch.
+        again: draw all negatives with replacement where they are too few (reference code).
+        generator: of the draws; None is torch's own.
 
     Returns:
         (M,) int64, positives first; M is `size` unless positives and negatives do not suffice.
     """
     positives = _choose(match.positive, size // 2, generator)
-    negatives = _choose(match.negative, size - len(positives), generator)
+    wanted = size - len(positives)
+    negatives = _choose(match.negative, wanted, generator)
+    if again and 0 < len(negatives) < wanted:
+        drawn = torch.randint(len(negatives), (wanted,), generator=generator)
+        negatives = negatives[drawn.to(negatives.device)]
     return torch.cat([positives, negatives])
 
 

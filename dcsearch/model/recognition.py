@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Recognised(NamedTuple):
@@ -31,10 +33,23 @@ class RecognitionNetwork(nn.Module):
         nn.init.zeros_(self.objectness.bias)
         nn.init.zeros_(self.offsets.weight)  # the final box begins as the proposal
         nn.init.zeros_(self.offsets.bias)
+        self._folded: list[tuple[Tensor, Tensor]] = []  # weight and bias of fc6 and fc7
 
     def forward(self, features: Tensor) -> Recognised:
         """Codes and heads of region features (N, C, grid, grid); N may be 0."""
-        hidden = self.dropout(self.relu(self.fc6(features.flatten(1))))
-        codes = self.dropout(self.relu(self.fc7(hidden)))
+        kind = features.device.type
+        folded = self._folded and torch.is_autocast_enabled(kind) and not torch.is_grad_enabled()
+        fc6, fc7 = self._folded if folded else [(fc.weight, fc.bias) for fc in (self.fc6, self.fc7)]
+        hidden = self.dropout(self.relu(functional.linear(features.flatten(1), *fc6)))
+        codes = self.dropout(self.relu(functional.linear(hidden, *fc7)))
         objectness = self.objectness(codes).squeeze(1).float()
         return Recognised(codes, objectness, self.offsets(codes).float())
+
+    def fold(self, dtype: torch.dtype) -> None:
+        """Keep fc6 and fc7 in the dtype of autocast too, which then need not convert the paper's
+        120 million weights for every batch, as long as they stay as they are; not differentiable,
+        not part of the state dict."""
+        self._folded = [
+            (fc.weight.detach().to(dtype), fc.bias.detach().to(dtype))
+            for fc in (self.fc6, self.fc7)
+        ]

@@ -5,65 +5,42 @@ import copy
 import dataclasses
 import json
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from dcsearch.data.regions import AnnotatedPhoto, read_regions
-from dcsearch.device import choose_device
+from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.errors import DataError, UsageError
 from dcsearch.evaluation.proposals import proposals_of_file
-from dcsearch.model.checkpoint import save_checkpoint
-from dcsearch.model.fcln import FCLN, FCLNConfig, Target
+from dcsearch.model.checkpoint import load_checkpoint, save_checkpoint
+from dcsearch.model.fcln import FCLN, Target
 from dcsearch.training.backbone_weights import load_backbone
+from dcsearch.training.best import Best
 from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
-from dcsearch.training.photos import Batches, TrainingPhotos, as_one_region, collate
-from dcsearch.training.validation import localization, mean_losses
+from dcsearch.training.optimizers import make_optimizers, pretrained_parameters, share_of_rate
+from dcsearch.training.options import TrainingOptions
+from dcsearch.training.part import NAMES, Part
+from dcsearch.training.photos import (
+    Batches,
+    TrainingPhotos,
+    collate,
+    errors_in_one_sentence,
+    place,
+    texts_of,
+)
+from dcsearch.training.refine import RefiningProgress, refine
+from dcsearch.training.run_folder import RunFolder
+from dcsearch.training.splits import read_split
+from dcsearch.training.team import Team
+from dcsearch.training.validation import Validation
 from dcsearch.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """How to train; saved beside the run and, on resuming, required to be the same."""
-
-    config: FCLNConfig = dataclasses.field(default_factory=FCLNConfig.small)
-    proposals: Path | None = None  # JSON lines of boxes to learn from in place of the network's own
-    backbone_weights: Path | None = None  # None: torchvision's own download
-    backbone_blocks_frozen: int = 0
-    steps: int = 2800
-    batch_size: int = 16
-    learning_rate: float = 8e-4
-    recognition_learning_rate: float = 2e-4  # its thousands of inputs add up
-    backbone_learning_rate: float = 2e-4  # of the pretrained layers
-    weight_decay: float = 0.02
-    warm_up: int = 150  # steps
-    gradient_norm: float = 10.0
-    averaging: float = 0.999  # decay of the running average of the weights, which is what is kept
-    bfloat16: bool = True
-    word_count: int = 3  # a word enters the vocabulary when seen this often
-    validate_every: int = 500  # steps
-    validation_photos: int = 200
-    checkpoint_minutes: float = 4.0
-    workers: int = 1
-    seed: int = 0
-    device: str = "auto"
-    name: str = "fcln"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for the provenance."""
-        values = dataclasses.asdict(self)
-        values["backbone_weights"] = self.backbone_weights and self.backbone_weights.name
-        values["proposals"] = self.proposals and self.proposals.name
-        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +54,8 @@ class TrainingProgress:
     seconds_per_step: float
     seconds_left: float
     validation: dict[str, float] | None  # when this step validated
+    best_step: int = 0  # with the best validation so far, where that may end the run
+    ended_early: bool = False  # it was the last step, for the validations get no better
 
 
 def train(
@@ -86,112 +65,104 @@ def train(
     *,
     resume: bool = False,
     on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_refining: Callable[[RefiningProgress], None] | None = None,
 ) -> Path:
-    """Train on `data`/train.jsonl, validate on `data`/val.jsonl if it is there.
+    """Train on the photos of a dataset's train split, validate on its val split if it has one.
 
     `output` receives metrics.jsonl, state.pt (for resuming) and model.safetensors, the averaged
-    weights so far. A run that is interrupted and resumed computes what an uninterrupted one would.
+    weights so far, at the end those that are kept; best.safetensors too, where validations may end
+    the run. A run that is interrupted and resumed computes what an uninterrupted one would.
+
+    Started by torchrun, processes share each step: see docs/training.md. Only the first writes and
+    reports.
 
     Args:
-        data: folder with train.jsonl, or a JSON-lines file.
+        data: folder with train.jsonl or with the files of a dataset, or a JSON-lines file.
         output: folder of the run.
-        options: the same ones when resuming, but for `workers` and `device`.
+        options: the same ones when resuming, but for those in `options.PASSING`.
         resume: go on with the run in `output`.
         on_progress: told every 10 steps and after every validation.
+        on_refining: told of the refining that may follow the last step.
 
     Returns:
         Path of the checkpoint.
 
     Raises:
         DataError: the data are missing or malformed.
-        UsageError: `output` holds a run and `resume` is not set, or none and it is.
+        UsageError: `output` holds a run and `resume` is not set, or none and it is; or the options
+            cannot be followed here.
         KeyboardInterrupt: passed on, after the state has been saved.
     """
-    run = _Run(data, output, options, resume=resume)
-    try:
-        return run.go(on_progress or (lambda progress: None))
-    except KeyboardInterrupt:
-        with uninterrupted():
-            run.save()
-        raise
+    with Team(options.device) as team:
+        run = _Run(data, output, options.shared_by(team.size), team, resume=resume)
+        try:
+            return run.go(on_progress or _silent, on_refining or _silent)
+        except KeyboardInterrupt:
+            with team.uninterrupted():
+                run.save()
+            raise
 
 
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done, and then interrupt.
-
-    Between two steps a run is whole; in the middle of one its parts belong to different steps.
-    """
-    ours = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not ours or before in (None, signal.SIG_IGN):
-        yield
-        return
-    asked = False
-
-    def remember(number: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
+def _silent(progress: TrainingProgress | RefiningProgress) -> None:
+    """Tells nobody."""
 
 
 class _Run:
     """One training run: what it learns, and the files it keeps."""
 
-    def __init__(self, data: Path, output: Path, options: TrainingOptions, *, resume: bool) -> None:
-        self.options, self.output = options, output
-        self.device = choose_device(options.device)
-        folder, file = (data, data / "train.jsonl") if data.is_dir() else (data.parent, data)
-        photos = [photo for photo in self._read(file) if photo.regions]
+    def __init__(
+        self, data: Path, output: Path, options: TrainingOptions, team: Team, *, resume: bool
+    ) -> None:
+        self.data, self.options, self.team = data, options, team
+        self.device = team.device
+        flat = self.device.type == "cuda" and not options.channels_last
+        self.form = torch.contiguous_format if flat else torch.channels_last
+        photos = self._read("train")
         if not photos:
             what = "captions" if options.config.method == "full_image_rnn" else "regions"
-            raise DataError(f"{file} holds no photo with {what}; nothing can be learned from it")
-        self.state_file = output / "state.pt"
-        if resume and not self.state_file.exists():
-            raise UsageError(f"no training run in {output} to resume; start it without --resume")
-        if not resume and self.state_file.exists():
-            raise UsageError(
-                f"{output} already holds a training run; go on with --resume or name another folder"
-            )
-        output.mkdir(parents=True, exist_ok=True)
-
+            raise DataError(f"{data} holds no photo with {what}; nothing can be learned from it")
+        self.folder = RunFolder(output, resume=resume)
         self.vocabulary = Vocabulary.count(_texts(photos), at_least=options.word_count)
+        watched = self._read("val") if team.first else []
+        self.validation = Validation(
+            watched, options, self.vocabulary, device=self.device, form=self.form
+        )
+        can_end = options.config.method == "fcln" and (watched or not team.first)
+        if options.patience and not can_end:
+            raise UsageError(
+                "only photos to validate on, and a network that finds regions in them, can end a "
+                "training early; add val.jsonl, or give --patience 0"
+            )
         torch.manual_seed(options.seed)
         self.model = FCLN(options.config, words=len(self.vocabulary))
-        if not resume:
+        if options.pretrained and not resume:
             load_backbone(self.model, options.backbone_weights)
         self.model.backbone.freeze(options.backbone_blocks_frozen)
         self.model.to(self.device)
-        if self.device.type == "cpu":
-            self.model.backbone.to(memory_format=torch.channels_last)
+        self.model.backbone.to(memory_format=self.form)
         self.average = {
             key: value.detach().clone() for key, value in self.model.state_dict().items()
         }
-        self.learning: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
-        self.averaged = [
-            self.average[name] for name, p in self.model.named_parameters() if p.requires_grad
-        ]
-        self.optimizer = self._optimizer()
-        given = proposals_of_file(options.proposals) if options.proposals else None
+        self.optimizers = make_optimizers(self.model, options)
+        groups = [group for own in self.optimizers.values() for group in own.param_groups]
+        self.learning: list[Tensor] = [p for group in groups for p in group["params"]]
+        names: dict[Tensor, str] = {p: name for name, p in self.model.named_parameters()}
+        self.averaged = [self.average[names[p]] for p in self.learning]
+        self.pretrained = [p for p in pretrained_parameters(self.model) if p.requires_grad]
         self.photos = TrainingPhotos(
             photos,
             config=options.config,
             vocabulary=self.vocabulary,
             seed=options.seed,
-            vary=True,
-            proposals=given,
+            vary=options.variation != "none",
+            flips_only=options.variation == "flips",
+            proposals=proposals_of_file(options.proposals) if options.proposals else None,
         )
-        self.sizes = [self.photos.size(index) for index in range(len(photos))]
-        self.validation = self._validation_batches(folder / "val.jsonl")
+        self.part: nn.Module | None = None
+        self.pretrained_learn = True
         self.step = 0
         self.seconds = 0.0  # of training so far, over all sittings
+        self.best = Best()
         if resume:
             self.load()
         self.model.backbone.fold(options.backbone_blocks_frozen)
@@ -201,249 +172,233 @@ class _Run:
             "phrases": sum(1 for _ in _texts(photos)),
             "options": {k: v for k, v in options.to_json().items() if k != "config"},
         }
+        if team.first:
+            output.mkdir(parents=True, exist_ok=True)
 
-    def _read(self, file: Path) -> list[AnnotatedPhoto]:
+    def _read(self, split: str) -> list[AnnotatedPhoto]:
         """Photos as the network's method sees them."""
-        photos = read_regions(file)
-        if self.options.config.method == "full_image_rnn":
-            return [as_one_region(photo) for photo in photos]
-        return photos
+        whole = self.options.config.method == "full_image_rnn"
+        return read_split(self.data, split, limit=self.options.limit, whole=whole)
 
-    def _optimizer(self) -> torch.optim.AdamW:
-        """AdamW, three learning rates, no decay on biases and norms."""
-        options, model = self.options, self.model
-        pretrained = {id(p) for block in model.backbone.blocks() for p in block.parameters()}
-        recognition = {id(p) for p in model.recognition.parameters()}
-        groups: dict[tuple[float, bool], list[Tensor]] = {}
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                rate = options.learning_rate
-                if id(parameter) in pretrained:
-                    rate = options.backbone_learning_rate
-                elif id(parameter) in recognition:
-                    rate = options.recognition_learning_rate
-                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
-        return torch.optim.AdamW(
-            [
-                {
-                    "params": parameters,
-                    "lr": rate,
-                    "base": rate,
-                    "weight_decay": options.weight_decay if decays else 0.0,
-                }
-                for (rate, decays), parameters in groups.items()
-            ],
-            betas=(0.9, 0.99),
-            fused=True,
-        )
-
-    def _validation_batches(self, file: Path) -> list[tuple[Tensor, list[Target]]]:
-        """The first photos of the validation file, in batches of one shape; none without a file."""
-        if not file.exists():
-            return []
-        photos = [photo for photo in self._read(file) if photo.regions]
-        step = max(1, len(photos) // self.options.validation_photos)
-        photos = photos[::step][: self.options.validation_photos]
-        seen = TrainingPhotos(
-            photos, config=self.options.config, vocabulary=self.vocabulary, seed=0, vary=False
-        )
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index in range(len(photos)):
-            by_size.setdefault(seen.size(index), []).append(index)
-        return [
-            collate([seen[index] for index in indices[first : first + 16]])
-            for indices in by_size.values()
-            for first in range(0, len(indices), 16)
-        ]
-
-    def rate(self, step: int) -> float:
-        """Share of the learning rate at a step: linear warm-up, then a cosine to 2 %."""
-        warm_up = self.options.warm_up
-        if step < warm_up:
-            return (step + 1) / warm_up
-        done = (step - warm_up) / max(1, self.options.steps - warm_up)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-    def go(self, report: Callable[[TrainingProgress], None]) -> Path:
-        """Train to the last step."""
-        options = self.options
+    def go(
+        self,
+        report: Callable[[TrainingProgress], None],
+        report_refining: Callable[[RefiningProgress], None],
+    ) -> Path:
+        """Train to the last step, or to that after which validations get no better."""
+        options, team = self.options, self.team
         saved = told = time.monotonic()
         losses: dict[str, float] = {}
         counted = 0
-        for pixels, targets in self._batches():
+        for parts in () if self.ended_early else self._steps():
             progress = None
-            with uninterrupted():
+            with team.uninterrupted():
                 began = time.monotonic()
-                for name, value in self._learn(pixels, targets).items():
+                for name, value in self._learn(parts).items():
                     losses[name] = losses.get(name, 0.0) + value
                 counted += 1
                 self.step += 1
                 self.seconds += time.monotonic() - began
                 last = self.step == options.steps
-                validation = None
+                validation, ended = None, False
                 if self.step % options.validate_every == 0 or last:
-                    validation = self.validate()
+                    validation = self.validate() if team.first else {}
+                    ended = team.any(self.ended_early)
                 if self.step % 10 == 0 or validation is not None or last:
                     pace = (time.monotonic() - told) / counted
                     means = {name: value / counted for name, value in losses.items()}
                     self._log({"step": self.step, "seconds_per_step": round(pace, 3), **means})
                     if validation:
                         self._log({"step": self.step, "validation": validation})
-                    progress = self._progress(means["total"], pace, validation)
+                    progress = self._progress(means["total"], pace, validation, ended)
                     losses, counted, told = {}, 0, time.monotonic()
-            if progress:
-                report(progress)
-            if time.monotonic() - saved > 60 * options.checkpoint_minutes:
-                with uninterrupted():
+                if time.monotonic() - saved > 60 * options.checkpoint_minutes:
                     self.save()
-                saved = time.monotonic()
-        with uninterrupted():
+                    saved = time.monotonic()
+            if progress and team.first:
+                report(progress)
+            if ended:
+                break
+        with team.uninterrupted():
             self.save()
             self._finish()
-        return self.checkpoint
+        self._refine(report_refining)
+        return self.folder.checkpoint
 
     def _progress(
-        self, loss: float, pace: float, validation: dict[str, float] | None
+        self, loss: float, pace: float, validation: dict[str, float] | None, ended: bool
     ) -> TrainingProgress:
         options = self.options
         return TrainingProgress(
             step=self.step,
             steps=options.steps,
-            epoch=self.step * options.batch_size / len(self.photos),
+            epoch=self._epoch(),
             loss=loss,
             seconds_per_step=pace,
-            seconds_left=pace * (options.steps - self.step),
+            seconds_left=0.0 if ended else pace * (options.steps - self.step),
             validation=validation,
+            best_step=self.best.step,
+            ended_early=ended,
         )
 
-    def _batches(self) -> Iterator[tuple[Tensor, list[Target]]]:
-        """Batches from the loader; a worker's DataError as one sentence.
+    def _epoch(self) -> float:
+        """Epochs done, but for photos that wait for others of their shape."""
+        return self.step * self.options.batch_size / len(self.photos)
+
+    def _steps(self) -> Iterator[list[tuple[Tensor, list[Target]]]]:
+        """This process's parts of every step that is left.
 
         Raises:
             DataError: a photo is missing or broken.
         """
-        try:
-            yield from self._loader()
-        except DataError as error:
-            sentence = str(error).strip().splitlines()[-1]
-            raise DataError(sentence.removeprefix("dcsearch.errors.DataError: ")) from None
-
-    def _loader(self) -> Iterator[tuple[Tensor, list[Target]]]:
         options = self.options
+        each = options.parts // self.team.size
         batches = Batches(
-            self.sizes,
+            [self.photos.size(index) for index in range(len(self.photos))],
             batch=options.batch_size,
             seed=options.seed,
             start=self.step,
             steps=options.steps,
+            parts=options.parts,
+            own=range(self.team.rank * each, (self.team.rank + 1) * each),
         )
-        return iter(
-            DataLoader(
-                self.photos,
-                batch_sampler=batches,
-                num_workers=options.workers,
-                collate_fn=collate,
-                prefetch_factor=4 if options.workers else None,
-                multiprocessing_context="fork" if options.workers else None,
-            )
+        loader = DataLoader(
+            self.photos,
+            batch_sampler=batches,
+            num_workers=options.workers,
+            collate_fn=collate,
+            prefetch_factor=4 if options.workers else None,
+            multiprocessing_context="fork" if options.workers else None,
         )
+        with errors_in_one_sentence():
+            opened = iter(loader)
+            while parts := list(islice(opened, each)):
+                yield parts
 
-    def _learn(self, pixels: Tensor, targets: Sequence[Target]) -> dict[str, float]:
-        """One step; every draw in it is seeded by the step's number."""
+    def _learn(self, parts: Sequence[tuple[Tensor, list[Target]]]) -> dict[str, float]:
+        """One step: the gradient is the mean of the parts', those of other processes included.
+
+        Every draw in it is seeded by the step's and the part's number.
+        """
         options = self.options
-        torch.manual_seed(options.seed * 1_000_003 + self.step)
+        shared = self._shared_part()
         self.model.train()
-        pixels, targets = self._there(pixels, targets)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bfloat16):
-            losses = self.model.losses(pixels, targets)
-            total = self.model.total(losses)
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss became {total.item()} at step {self.step}")
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, options.gradient_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * self.rate(self.step)
-        self.optimizer.step()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        values = torch.zeros(len(NAMES), device=self.device)
+        for number, batch in enumerate(parts):
+            part = self.team.rank * len(parts) + number
+            torch.manual_seed(options.seed * 1_000_003 + self.step + (part << 40))
+            pixels, targets = place(*batch, self.device, self.form)
+            last = number == len(parts) - 1
+            with contextlib.nullcontext() if last else self.team.apart(shared):
+                total, own = shared(pixels, targets)
+                torch.autograd.backward(total / len(parts))
+            values += own / len(parts)
+        losses = dict(zip(NAMES, self.team.mean(values).tolist(), strict=True))
+        if not math.isfinite(losses["total"]):
+            raise FloatingPointError(f"the loss became {losses['total']} at step {self.step}")
+        longest = options.gradient_norm or math.inf
+        losses["gradient_norm"] = nn.utils.clip_grad_norm_(self.learning, longest).item()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["base"] * share_of_rate(self.step, options)
+            optimizer.step()
         decay = min(options.averaging, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(self.averaged, self.learning, 1 - decay)
-        return {
-            **{name: value.item() for name, value in losses._asdict().items()},
-            "total": total.item(),
-            "gradient_norm": norm.item(),
-        }
+        return losses
 
-    def _there(self, pixels: Tensor, targets: Sequence[Target]) -> tuple[Tensor, list[Target]]:
-        """Batch on the device, channels last on the CPU."""
-        form = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        there = [
-            Target(
-                target.boxes.to(self.device),
-                target.phrases,
-                None if target.proposals is None else target.proposals.to(self.device),
-            )
-            for target in targets
-        ]
-        return pixels.to(self.device, memory_format=form), there
+    def _shared_part(self) -> nn.Module:
+        """What turns photos into losses, made anew when the pretrained layers begin to learn."""
+        learn = self._epoch() >= self.options.backbone_after
+        if self.part is None or learn != self.pretrained_learn:
+            for parameter in self.pretrained:
+                parameter.requires_grad_(learn)
+            self.pretrained_learn = learn
+            self.part = None  # before the next: both would listen to the same gradients
+            config = self.options.config
+            # The contrast of a part without phrases, and what proposes where nothing is proposed.
+            idle = config.embedding_size > 0 or config.method != "fcln" or self.photos.proposals
+            part = Part(self.model, bfloat16=self.options.bfloat16)
+            self.part = self.team.share(part, some_idle=bool(idle))
+        return self.part
 
-    def validate(self) -> dict[str, float]:
-        """Validation figures of the averaged weights; empty without validation photos."""
-        if not self.validation:
-            return {}
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[FCLN]:
+        """The network with its averaged weights while it lasts, in evaluation mode."""
         own = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        self.model.eval()
-        batches = [self._there(pixels, targets) for pixels, targets in self.validation]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
-            figures = mean_losses(self.model, batches, seed=0)
-            if self.options.config.method == "fcln":
-                figures |= localization(self.model, batches)
-        self.model.load_state_dict(own)
+        try:
+            yield self.model.eval()
+        finally:
+            self.model.load_state_dict(own)
+
+    def validate(self) -> dict[str, float]:
+        """Validation figures of the averaged weights; empty without validation photos.
+
+        The best weights are kept as a file, where validations may end the run.
+        """
+        with self._averaged() as model:
+            figures = self.validation.figures(model)
+            if self.options.patience and self.best.judge(figures[self.options.stop_by], self.step):
+                self._save_checkpoint(model, self.folder.best)
         return figures
 
     @property
-    def checkpoint(self) -> Path:
-        """The averaged weights."""
-        return self.output / "model.safetensors"
+    def ended_early(self) -> bool:
+        """Whether the validations have got no better for too long."""
+        return 0 < self.options.patience <= self.best.since
 
     def save(self) -> None:
         """Write the state and the checkpoint, each replaced only when whole."""
-        whole = self.state_file.with_suffix(".part")
-        torch.save(
+        if not self.team.first:
+            return
+        self.folder.write_state(
             {
                 "step": self.step,
                 "seconds": self.seconds,
                 "model": self.model.state_dict(),
                 "average": self.average,
-                "optimizer": self.optimizer.state_dict(),
+                **{name: own.state_dict() for name, own in self.optimizers.items()},
+                "best": dataclasses.asdict(self.best),
                 "words": list(self.vocabulary.words),
-                "options": json.dumps(_lasting(self.options)),
-            },
-            whole,
+                "options": json.dumps(self.options.lasting()),
+            }
         )
-        os.replace(whole, self.state_file)
-        own = {key: value.clone() for key, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        self._save_checkpoint(self.model)
-        self.model.load_state_dict(own)
+        with self._averaged() as model:
+            self._save_checkpoint(model, self.folder.checkpoint)
 
     def _finish(self) -> None:
-        """Write the checkpoint once more, with landmarks; the run itself stays as it is."""
-        model = copy.deepcopy(self.model)
+        """Write the weights to keep once more, with landmarks; the run itself stays as it is."""
+        if not self.team.first:
+            return
+        model, step = copy.deepcopy(self.model), self.step
         model.load_state_dict(self.average)
+        if self.options.patience and self.best.step:
+            model, step = load_checkpoint(self.folder.best).model.to(self.device), self.best.step
         photos = self.photos.photos
         keep_landmarks(model, sample_landmarks(model.eval(), photos, seed=self.options.seed))
-        self._save_checkpoint(model)
+        self._save_checkpoint(model, self.folder.checkpoint, step=step)
 
-    def _save_checkpoint(self, model: FCLN) -> None:
+    def _refine(self, report: Callable[[RefiningProgress], None]) -> None:
+        """Refine the weights to keep, where the recipe ends so; resuming does it again."""
+        options = self.options
+        if options.refining and self.team.first:
+            how = dataclasses.replace(
+                options.refining, seed=options.seed, workers=options.workers, device=options.device
+            )
+            final = load_checkpoint(self.folder.checkpoint)
+            refine(final, self.data, self.folder.checkpoint, how, on_progress=report)
+
+    def _save_checkpoint(self, model: FCLN, path: Path, *, step: int | None = None) -> None:
+        told = {"step": step or self.step, "seconds": round(self.seconds)}
         save_checkpoint(
-            self.checkpoint,
+            path,
             model,
             self.vocabulary,
             name=self.options.name,
-            provenance={**self.provenance, "step": self.step, "seconds": round(self.seconds)},
+            provenance={**self.provenance, **told},
         )
 
     def load(self) -> None:
@@ -452,40 +407,32 @@ class _Run:
         Raises:
             UsageError: the state is damaged, or was made with other options or data.
         """
+        state = self.folder.read_state(self.device)
         try:
-            state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-            same = json.loads(state["options"]) == json.loads(json.dumps(_lasting(self.options)))
-            words = state["words"]
-        except Exception as error:  # torch.load raises whatever the damage makes it raise
+            unlike = self.options.unlike(state["options"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self.folder.unreadable(error) from None
+        if unlike or state["words"] != list(self.vocabulary.words):
             raise UsageError(
-                f"{self.state_file} cannot be read ({type(error).__name__}); start anew in "
-                "another folder"
-            ) from None
-        if not same or words != list(self.vocabulary.words):
-            raise UsageError(
-                f"the run in {self.output} was started with other options or data; "
+                f"the run in {self.folder.path} was started with other options or data"
+                f"{' (' + ', '.join(unlike) + ')' if unlike else ''}; "
                 "give the same, or start anew in another folder"
             )
         self.model.load_state_dict(state["model"])
         for key, value in state["average"].items():
             self.average[key].copy_(value)  # in place: `averaged` looks at the same tensors
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
+        self.best = Best(**state.get("best", {}))
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.team.first:
+            self.folder.forget_metrics_after(self.step)
 
     def _log(self, values: dict[str, Any]) -> None:
-        with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        if self.team.first:
+            self.folder.log(values)
 
 
 def _texts(photos: Sequence[AnnotatedPhoto]) -> Iterator[str]:
     """Every phrase of the photos."""
-    for photo in photos:
-        for region in photo.regions:
-            yield from region.phrases
-            yield from region.long_phrases
-
-
-def _lasting(options: TrainingOptions) -> dict[str, Any]:
-    """The options that a resumed run must share."""
-    passing = {"workers", "device", "checkpoint_minutes", "backbone_weights"}
-    return {key: value for key, value in options.to_json().items() if key not in passing}
+    return (text for photo in photos for own in texts_of(photo) for text in own)

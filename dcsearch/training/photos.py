@@ -1,6 +1,8 @@
 """Annotated photos as the network trains on them: proportions restored, varied, in batches."""
 
+import contextlib
 import dataclasses
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset
 from dcsearch.boxes import clip, not_empty
 from dcsearch.data.pixels import open_annotated
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
+from dcsearch.errors import DataError
 from dcsearch.evaluation.proposals import Proposer
 from dcsearch.model.fcln import FCLNConfig, PhraseTarget, Target
 from dcsearch.vocabulary import Vocabulary, words_of
@@ -41,6 +44,7 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
         vocabulary: Vocabulary,
         seed: int,
         vary: bool,
+        flips_only: bool = False,
         proposals: Proposer | None = None,
     ) -> None:
         """Take the photos.
@@ -51,33 +55,16 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
             vocabulary: its words.
             seed: of what varies.
             vary: crop, flip and recolour the photos.
+            flips_only: of these, flip them only.
             proposals: boxes that the network learns from in place of its own.
         """
         self.photos = photos
         self.config = config
         self.seed = seed
+        self.vocabulary = vocabulary
         self.vary = vary
+        self.flips_only = flips_only
         self.proposals = proposals
-        self.phrases = [
-            [
-                [
-                    phrase_target(text, vocabulary, config.longest_caption)
-                    for text in (*region.phrases, *region.long_phrases)
-                    if words_of(text)
-                ]
-                for region in photo.regions
-            ]
-            for photo in photos
-        ]
-        self.mirrored = [
-            not any(
-                word.startswith(SIDED)
-                for region in photo.regions
-                for text in (*region.phrases, *region.long_phrases)
-                for word in words_of(text)
-            )
-            for photo in photos
-        ]
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -95,19 +82,28 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
         width, height = self.size(index)
         frame = (0.0, 0.0, float(photo.width), float(photo.height))
         whole_only = self.config.method == "full_image_rnn"
-        if self.vary and chance.random() < 0.6 and not whole_only:
+        vary_all = self.vary and not self.flips_only
+        if vary_all and chance.random() < 0.6 and not whole_only:
             frame = crop_frame(photo.width, photo.height, chance)
         pixels = cut(photo, frame, width, height)  # (H, W, 3)
-        boxes, phrases = see(photo, self.phrases[index], frame, width, height)
+        boxes, phrases = see(photo, self._phrases(photo), frame, width, height)
         given = self._given(photo, frame, width, height)
-        if self.vary:
+        if vary_all:
             pixels = recolour(pixels, chance)
-            if self.mirrored[index] and chance.random() < 0.5:
-                pixels = pixels[:, ::-1]
-                boxes = mirror(boxes, width)
-                given = None if given is None else mirror(given, width)
+        if self.vary and not says_side(photo) and chance.random() < 0.5:
+            pixels = pixels[:, ::-1]
+            boxes = mirror(boxes, width)
+            given = None if given is None else mirror(given, width)
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return tensor, Target(boxes, phrases, given)
+
+    def _phrases(self, photo: AnnotatedPhoto) -> list[list[PhraseTarget]]:
+        """What is said of each region."""
+        longest = self.config.longest_caption
+        return [
+            [phrase_target(text, self.vocabulary, longest) for text in own if words_of(text)]
+            for own in texts_of(photo)
+        ]
 
     def _given(
         self,
@@ -124,6 +120,17 @@ class TrainingPhotos(Dataset[tuple[Tensor, Target]]):
         scale = torch.tensor([width / (x1 - x0), height / (y1 - y0)]).repeat(2)
         boxes = clip(boxes.float() * scale, width, height)
         return boxes[not_empty(boxes)]
+
+
+def texts_of(photo: AnnotatedPhoto) -> list[tuple[str, ...]]:
+    """All phrases of each region."""
+    return [(*region.phrases, *region.long_phrases) for region in photo.regions]
+
+
+def says_side(photo: AnnotatedPhoto) -> bool:
+    """Whether a phrase speaks of left or right, and would be wrong in the mirror."""
+    every = (word for own in texts_of(photo) for text in own for word in words_of(text))
+    return any(word.startswith(SIDED) for word in every)
 
 
 def mirror(boxes: Tensor, width: int) -> Tensor:
@@ -209,14 +216,34 @@ class Batches:
     """
 
     def __init__(
-        self, sizes: Sequence[tuple[int, int]], *, batch: int, seed: int, start: int, steps: int
+        self,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        batch: int,
+        seed: int,
+        start: int,
+        steps: int,
+        parts: int = 1,
+        own: range = range(1),
     ) -> None:
-        """Yield batches of the steps `start` to `steps` - 1."""
+        """Yield batches of the steps `start` to `steps` - 1.
+
+        Args:
+            sizes: of all photos.
+            batch: photos of a step.
+            seed: of the order.
+            start: the first step.
+            steps: the step behind the last.
+            parts: that each batch is cut into, equally large; one too small for that repeats
+                photos.
+            own: the parts to yield, one after another.
+        """
         self.sizes, self.batch, self.seed = sizes, batch, seed
         self.start, self.steps = start, steps
+        self.parts, self.own = parts, own
 
     def __len__(self) -> int:
-        return self.steps - self.start
+        return (self.steps - self.start) * len(self.own)
 
     def epoch(self, epoch: int) -> list[list[tuple[int, int]]]:
         """All batches of one epoch."""
@@ -239,11 +266,46 @@ class Batches:
         while step < self.steps:
             for batch in self.epoch(epoch):
                 if self.start <= step < self.steps:
-                    yield batch
+                    yield from self._own_parts(batch)
                 step += 1
             epoch += 1
+
+    def _own_parts(self, batch: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+        each = -(-len(batch) // self.parts)  # rounded up
+        whole = list(itertools.islice(itertools.cycle(batch), each * self.parts))
+        for part in self.own:
+            yield whole[part * each : (part + 1) * each]
 
 
 def collate(items: Sequence[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
     """Pixels (B, 3, H, W) and B targets."""
     return torch.stack([pixels for pixels, _ in items]), [target for _, target in items]
+
+
+def place(
+    pixels: Tensor, targets: Sequence[Target], device: torch.device, form: torch.memory_format
+) -> tuple[Tensor, list[Target]]:
+    """The same on a device, the pixels in a memory format."""
+    there = [
+        Target(
+            target.boxes.to(device),
+            target.phrases,
+            None if target.proposals is None else target.proposals.to(device),
+        )
+        for target in targets
+    ]
+    return pixels.to(device, memory_format=form), there
+
+
+@contextlib.contextmanager
+def errors_in_one_sentence() -> Iterator[None]:
+    """A worker process's DataError comes with its traceback in it; here it is lost again.
+
+    Raises:
+        DataError: a photo is missing or broken.
+    """
+    try:
+        yield
+    except DataError as error:
+        sentence = str(error).strip().splitlines()[-1]
+        raise DataError(sentence.removeprefix("dcsearch.errors.DataError: ")) from None

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from dcsearch.data.regions import AnnotatedPhoto, read_regions
+from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.device import choose_device
 from dcsearch.errors import DataError
 from dcsearch.model.checkpoint import Checkpoint, save_checkpoint
@@ -33,6 +33,7 @@ from dcsearch.model.losses import (
 from dcsearch.model.matching import match
 from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
 from dcsearch.training.photos import Batches, TrainingPhotos, collate
+from dcsearch.training.splits import read_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ class CodeBank(NamedTuple):
 
     codes: Tensor  # (N, D) float16, before the language model's encoder
     phrases: list[list[PhraseTarget]]  # of each of the N regions, at least one
+    photos: Tensor  # (N,) int64, the photo of each
+    whole: Tensor  # (P, D) float16, the photos' own codes; (0, D) without the config's `context`
 
 
 def refine(
@@ -87,7 +90,8 @@ def refine(
 
     Args:
         checkpoint: its model is changed.
-        data: folder with train.jsonl, and val.jsonl if there is one; or a JSON-lines file.
+        data: folder with train.jsonl, and val.jsonl if there is one, or with a dataset's files;
+            or a JSON-lines file.
         output: the file to write, replaced only when whole.
         options: how.
         on_progress: told now and then.
@@ -101,11 +105,10 @@ def refine(
     report = on_progress or (lambda progress: None)
     device = choose_device(options.device)
     model = checkpoint.model.to(device)
-    folder, file = (data, data / "train.jsonl") if data.is_dir() else (data.parent, data)
-    photos = read_regions(file)
+    photos = read_split(data, "train")
     bank = collect(checkpoint, photos, options, device=device, report=report)
     if not bank.phrases:
-        raise DataError(f"{file} holds no phrase; nothing can be learned from it")
+        raise DataError(f"{data} holds no phrase; nothing can be learned from it")
     began = time.monotonic()
     language = model.language.train()
     learning = [*language.parameters()]
@@ -160,7 +163,7 @@ def refine(
     save_checkpoint(
         output, model, checkpoint.vocabulary, name=checkpoint.name, provenance=provenance
     )
-    return _validate(checkpoint, folder / "val.jsonl", options, device)
+    return _validate(checkpoint, read_split(data, "val"), options, device)
 
 
 @torch.no_grad()
@@ -172,12 +175,14 @@ def collect(
     device: torch.device,
     report: Callable[[RefiningProgress], None],
 ) -> CodeBank:
-    """Codes of the annotated boxes, and of the proposals near them, with their phrases."""
+    """Codes of the annotated boxes, and of the proposals near them, with their phrases; every view
+    of a photo is a photo."""
     config = checkpoint.config
     checkpoint.model.eval()
     photos = [photo for photo in photos if photo.regions]
-    codes: list[Tensor] = []
-    phrases: list[list[PhraseTarget]] = []
+    nothing = torch.zeros(0, config.code_size, dtype=torch.half)
+    banks = [CodeBank(nothing, [], torch.zeros(0, dtype=torch.long), nothing)]
+    count = 0  # of photos so far
     for view in range(options.views):
         seen = TrainingPhotos(
             photos, config=config, vocabulary=checkpoint.vocabulary, seed=options.seed,
@@ -195,8 +200,8 @@ def collect(
         for done, (pixels, targets) in enumerate(loader, start=1):
             with torch.autocast(device.type, torch.bfloat16):
                 own = _regions(checkpoint, pixels.to(device), targets, options)
-            codes.append(own.codes)
-            phrases += own.phrases
+            banks.append(own._replace(photos=own.photos + count))
+            count += len(targets)
             report(
                 RefiningProgress(
                     stage="collecting",
@@ -205,7 +210,12 @@ def collect(
                     losses={},
                 )
             )
-    return CodeBank(torch.cat(codes) if codes else torch.zeros(0, config.code_size), phrases)
+    return CodeBank(
+        codes=torch.cat([own.codes for own in banks]),
+        phrases=[phrases for own in banks for phrases in own.phrases],
+        photos=torch.cat([own.photos for own in banks]),
+        whole=torch.cat([own.whole for own in banks]),
+    )
 
 
 def _regions(
@@ -222,13 +232,19 @@ def _regions(
         told = [index for index, own in enumerate(target.phrases) if own]
         annotated = target.boxes.to(pixels.device)[told]  # (P, 4)
         near = model.proposals(candidates, photo, width=width, height=height)
-        found = match(near, annotated, positive=0.5, negative=0.5, every_region=False)
-        chosen = found.positive.nonzero().squeeze(1)[: options.proposals]
+        matched = match(near, annotated, positive=0.5, negative=0.5, every_region=False)
+        chosen = matched.positive.nonzero().squeeze(1)[: options.proposals]
         boxes.append(torch.cat([annotated, near[chosen]]))
-        owners = [*range(len(told)), *found.region[chosen].tolist()]
+        owners = [*range(len(told)), *matched.region[chosen].tolist()]
         phrases += [target.phrases[told[owner]] for owner in owners]
     sampled = model.interpolate(features, boxes, width=width, height=height)
-    return CodeBank(model.recognition(sampled).codes.half().cpu(), phrases)
+    found, whole = model.recognise_in_context(sampled, features, width=width, height=height)
+    return CodeBank(
+        codes=found.codes.half().cpu(),
+        phrases=phrases,
+        photos=torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(b) for b in boxes])),
+        whole=(found.codes[:0] if whole is None else whole).half().cpu(),
+    )
 
 
 def language_losses(
@@ -242,10 +258,12 @@ def language_losses(
     """The losses of some regions that FCLN.losses has of a step, by name; 0 without their part."""
     model = checkpoint.model
     language = model.language
-    codes = functional.dropout(
-        bank.codes[rows].to(device).float(), options.dropout, language.training
-    )
-    encoded = language.encode(codes)
+
+    def varied(codes: Tensor) -> Tensor:
+        return functional.dropout(codes.to(device).float(), options.dropout, language.training)
+
+    whole = varied(bank.whole[bank.photos[rows]]) if len(bank.whole) else None
+    encoded = language.encode(varied(bank.codes[rows]), whole)
     own = [bank.phrases[row] for row in rows.tolist()]
     spoken = [texts[int(torch.randint(len(texts), ()))] for texts in own]
     tokens = pad_tokens([phrase.tokens for phrase in spoken]).to(device)
@@ -275,16 +293,18 @@ def language_losses(
 
 @torch.no_grad()
 def _validate(
-    checkpoint: Checkpoint, file: Path, options: RefiningOptions, device: torch.device
+    checkpoint: Checkpoint,
+    photos: Sequence[AnnotatedPhoto],
+    options: RefiningOptions,
+    device: torch.device,
 ) -> dict[str, float]:
     """Mean losses on the annotated boxes of up to 200 validation photos."""
-    if not file.exists():
+    if not photos:
         return {}
     few = RefiningOptions(
         views=1, proposals=0, dropout=0.0, workers=0,
         discriminated_regions=options.discriminated_regions,
     )  # fmt: skip
-    photos = read_regions(file)
     photos = photos[:: max(1, len(photos) // 200)]
     bank = collect(checkpoint, photos, few, device=device, report=lambda progress: None)
     torch.manual_seed(0)
