@@ -155,12 +155,8 @@ def query(
                 on_progress=lambda done, of: bar.reach(done, total=of),
             )
     warn_of_unknown_words(answer.unknown_words)
-    if not answer.results:
-        deliver(answer, format, print0=print0)
-        warn(_nothing_found(answer, question, filter_words(only)))
-        raise typer.Exit(NOTHING_FOUND)
-    code = deliver(answer, format, print0=print0, save=save, sheet=sheet)
-    raise typer.Exit(code)
+    nothing = _nothing_found(answer, question, filter_words(only))
+    raise typer.Exit(deliver(answer, format, nothing, print0=print0, save=save, sheet=sheet))
 
 
 def check_pictures(save: Path | None, sheet: Path | None) -> None:
@@ -181,12 +177,16 @@ def check_pictures(save: Path | None, sheet: Path | None) -> None:
 def deliver(
     answer: "Answer",
     format: Format,
+    nothing: str | None = None,
     *,
     print0: bool = False,
     save: Path | None = None,
     sheet: Path | None = None,
 ) -> int:
     """Writes an answer to stdout and as pictures, and returns the exit code.
+
+    Args:
+        nothing: what to say of an answer without photos, where that is a failure.
 
     Raises:
         UsageError: a picture cannot be written; stdout has the answer by then.
@@ -197,14 +197,19 @@ def deliver(
     write(answer_output(answer), format, print0=print0)
     if format is Format.table:
         print_explanations(answer)
+    if not answer.results:
+        if nothing is None:
+            return DONE
+        warn(nothing)
+        return NOTHING_FOUND
     code = DONE
-    if save is not None and answer.results:
+    if save is not None:
         from cli.album import save_answer
 
         album = save_answer(answer, save)
         album.report()
         code = SOME_PHOTOS_FAILED if album.failed else DONE
-    if sheet is not None and answer.results:
+    if sheet is not None:
         from cli.album import save_sheet
 
         save_sheet(answer, sheet)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.exits import NOTHING_FOUND
 from cli.filtering import (
     After,
     Before,
@@ -34,7 +33,7 @@ from cli.options import (
 from cli.progress import Bar
 from cli.query import check_pictures, deliver
 from cli.render import box_text
-from cli.terminal import say, warn
+from cli.terminal import say
 
 if TYPE_CHECKING:
     from indexer.answer import Answer
@@ -101,11 +100,8 @@ def similar(
                 only=only,
                 on_progress=lambda done, of: bar.reach(done, total=of),
             )
-    if not answer.results:
-        deliver(answer, format, print0=print0)
-        warn(_nothing_found(answer, min_score, filter_words(only)))
-        raise typer.Exit(NOTHING_FOUND)
-    raise typer.Exit(deliver(answer, format, print0=print0, save=save, sheet=sheet))
+    nothing = _nothing_found(answer, min_score, filter_words(only))
+    raise typer.Exit(deliver(answer, format, nothing, print0=print0, save=save, sheet=sheet))
 
 
 def _nothing_found(answer: "Answer", min_score: float | None, filters: str) -> str:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.exits import NOTHING_FOUND
 from cli.filtering import (
     After,
     Before,
@@ -27,7 +26,6 @@ from cli.options import (
     chosen_format,
 )
 from cli.query import check_pictures, deliver
-from cli.terminal import warn
 
 if TYPE_CHECKING:
     from indexer.answer import Answer
@@ -74,11 +72,8 @@ def text(
     with Index.open(database) as index:
         tell_what_is_unknown(index.database, photo_filter)
         answer = index.text(" ".join(words), top=top, per_image=per_image, only=photo_filter)
-    if not answer.results:
-        deliver(answer, format, print0=print0)
-        warn(_nothing_found(answer, filter_words(photo_filter)))
-        raise typer.Exit(NOTHING_FOUND)
-    raise typer.Exit(deliver(answer, format, print0=print0, save=save, sheet=sheet))
+    nothing = _nothing_found(answer, filter_words(photo_filter))
+    raise typer.Exit(deliver(answer, format, nothing, print0=print0, save=save, sheet=sheet))
 
 
 def _nothing_found(answer: "Answer", filters: str) -> str:

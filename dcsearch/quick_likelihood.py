@@ -16,7 +16,7 @@ from dcsearch.model.header import CheckpointHeader, damaged
 from dcsearch.phrase import Phrase
 
 Floats = NDArray[np.float32]
-_REMEMBERED = 200  # beginnings, about half a megabyte each
+_REMEMBERED = 150  # beginnings, about a megabyte each
 _ROWS = 1024  # regions in one softmax, so that its logits stay in the processor's cache
 _LIKELY = 512  # words that make up nearly all of a softmax after a given beginning
 _FAR = 10.0  # nats below the best from which on a landmark is not read to the end
@@ -97,19 +97,18 @@ class QuickLikelihood:
         if likely:
             logits = hidden @ likely.output
             logits += likely.bias
-            return State(hidden, cell, _softmax(logits)[1] + likely.rest)
+            return State(hidden, cell, _softmax(logits)[2] + likely.rest)
         normaliser = np.empty(len(hidden), dtype=np.float32)
         for first in range(0, len(hidden), _ROWS):
             rows = slice(first, first + _ROWS)
-            normaliser[rows] = _softmax(self._logits(hidden[rows]))[1]
+            normaliser[rows] = _softmax(self._logits(hidden[rows]))[2]
         return State(hidden, cell, normaliser)
 
     def step_and_look(self, state: State, token: int, so_far: Floats) -> tuple[State, LikelyWords]:
         """As `step`, and the words that are likely to follow, most of all where the log p (N,) of
         what was said `so_far`, the token included, is the greatest."""
         hidden, cell = self._advance(state, token)
-        shares, normaliser = _softmax(self._logits(hidden))  # (N, V + 1), (N,)
-        total = shares.sum(axis=1)  # (N,)
+        shares, total, normaliser = _softmax(self._logits(hidden))  # (N, V + 1), (N,), (N,)
         weights = np.exp((so_far - so_far.max()) / _SPREAD)
         weights /= weights.sum()
         chosen = np.argpartition(-((weights / total) @ shares), min(_LIKELY, self.end))[:_LIKELY]
@@ -155,7 +154,7 @@ class QuickLikelihood:
     ) -> Floats:
         """log p of each of a phrase's T words in turn, and of END: (N, T + 1) of codes (N, E).
 
-        With `likely`, of each of the T + 1 softmaxes, about that (`Landmarks.likely`).
+        With `likely`, of each of the T + 1 softmaxes, about that (`Landmarks.read`).
         """
         result = np.empty((len(codes), len(phrase.tokens) + 1), dtype=np.float32)
         state = self.begin(codes, likely[0] if likely else None)
@@ -249,14 +248,15 @@ def read_weights(path: Path, prefix: str) -> dict[str, Floats]:
         raise damaged(path) from None
 
 
-def _softmax(logits: Floats) -> tuple[Floats, Floats]:
-    """Probabilities (N, L), not yet divided by their sum, and the logarithm of the normaliser
-    (N,), of logits (N, L), which are overwritten."""
+def _softmax(logits: Floats) -> tuple[Floats, Floats, Floats]:
+    """Probabilities (N, L), not yet divided by their sum, that sum (N,), and the logarithm of the
+    normaliser (N,), of logits (N, L), which are overwritten."""
     largest = logits.max(axis=1, initial=-np.inf, keepdims=True)
     logits -= largest
     np.exp(logits, out=logits)
-    normaliser: Floats = np.log(logits.sum(axis=1)) + largest[:, 0]
-    return logits, normaliser
+    total: Floats = logits.sum(axis=1)
+    normaliser: Floats = np.log(total) + largest[:, 0]
+    return logits, total, normaliser
 
 
 def _advance(gates: Floats, cell: Floats) -> tuple[Floats, Floats]:

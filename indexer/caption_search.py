@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from sqlalchemy import Connection, Table, select
 
+from dcsearch.alignment import things
 from dcsearch.errors import IndexUnusable, UsageError
 from dcsearch.vocabulary import UnknownWord, words_of
 from indexer.answer import AlignedRegion, Answer, PhotoResult
@@ -24,11 +25,7 @@ from indexer.database import Database
 from indexer.inventory import index_model
 from indexer.schema import DONE, Photo, Region
 
-Box = tuple[float, float, float, float]
-
 MOST_WORDS = 50
-# Boxes of one photo that cover each other more than this are one answer.
-DISTINCT_OVERLAP = 0.5
 _REGION = cast(Table, Region.__table__)
 
 
@@ -124,7 +121,7 @@ def _result(
     words: Sequence[str],
     per_image: int,
 ) -> PhotoResult:
-    """A photo with its best regions that do not cover each other; `rows` are its own."""
+    """A photo with its best regions of different things; `rows` are its own."""
     photo_id = int(rows[0]) >> 24
     photo = connection.execute(
         select(Photo.path, Photo.width, Photo.height).where(Photo.id == photo_id)
@@ -133,24 +130,20 @@ def _result(
         region.rank: region
         for region in connection.execute(select(*_REGION.c).where(_REGION.c.photo_id == photo_id))
     }
-    regions: list[AlignedRegion] = []
-    for row in rows.tolist():
-        region = stored[row & 0xFFFF]
-        box = (region.x0, region.y0, region.x1, region.y1)
-        if all(_overlap(box, other.box) <= DISTINCT_OVERLAP for other in regions):
-            regions.append(
-                AlignedRegion(
-                    phrase=text,
-                    box=box,
-                    score=min(1.0, len(words) / (row >> 16 & 0xFF)),
-                    log_likelihood=None,
-                    log_prior=None,
-                    objectness=region.objectness,
-                    caption=region.caption,
-                )
-            )
-        if len(regions) == per_image:
-            break
+    found = [stored[row & 0xFFFF] for row in rows.tolist()]
+    boxes = np.array([(region.x0, region.y0, region.x1, region.y1) for region in found])
+    regions = [
+        AlignedRegion(
+            phrase=text,
+            box=(found[row].x0, found[row].y0, found[row].x1, found[row].y1),
+            score=min(1.0, len(words) / int(rows[row] >> 16 & 0xFF)),
+            log_likelihood=None,
+            log_prior=None,
+            objectness=found[row].objectness,
+            caption=found[row].caption,
+        )
+        for row in things(boxes, -np.arange(len(found)))[:per_image]
+    ]
     return PhotoResult(
         rank=rank,
         path=photo.path,
@@ -159,12 +152,3 @@ def _result(
         height=photo.height,
         regions=tuple(regions),
     )
-
-
-def _overlap(box: Box, other: Box) -> float:
-    """Intersection over union, in [0, 1]; 0 where both boxes are empty."""
-    width = min(box[2], other[2]) - max(box[0], other[0])
-    height = min(box[3], other[3]) - max(box[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    both = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (box, other))
-    return shared / (both - shared) if shared else 0.0

@@ -1,8 +1,9 @@
-"""The lock that lets one process at a time index into a database."""
+"""Locks between processes: one at a time indexes into a database, or writes its search cache."""
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 from dcsearch.errors import IndexUnusable
 from indexer.database import Database, read_only_sentence
@@ -12,9 +13,8 @@ from indexer.database import Database, read_only_sentence
 def writer_lock(database: Database) -> Iterator[None]:
     """Keeps other indexers out while the block runs; readers, and questions, are not kept out.
 
-    The lock is SQLite's own exclusive lock on an empty side file, `index.db-lock`: it works on
-    every system, and the system releases it when the process ends, however it ends. The file
-    stays, because deleting it would let two processes lock two files of one name.
+    The lock is on an empty side file, `index.db-lock`. The file stays, because deleting it would
+    let two processes lock two files of one name.
 
     Raises:
         IndexUnusable: another process is indexing, or the folder cannot be written.
@@ -26,13 +26,7 @@ def writer_lock(database: Database) -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            connection = stack.enter_context(
-                contextlib.closing(
-                    sqlite3.connect(f"{database.path}-lock", timeout=0, isolation_level=None)
-                )
-            )
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("BEGIN EXCLUSIVE")
+            stack.enter_context(exclusive(Path(f"{database.path}-lock"), wait=0.0))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname.startswith("SQLITE_BUSY"):
                 raise IndexUnusable(
@@ -40,4 +34,24 @@ def writer_lock(database: Database) -> Iterator[None]:
                     "use another --db"
                 ) from None
             raise IndexUnusable(read_only_sentence(database.location)) from None
+        yield
+
+
+@contextlib.contextmanager
+def exclusive(file: Path, *, wait: float) -> Iterator[None]:
+    """Keeps others out of a block of the same file, in this process or another.
+
+    The lock is SQLite's own exclusive lock on that file, which is empty and stays: it works on
+    every system, and the system releases it when the process ends, however it ends.
+
+    Args:
+        file: made where there is none.
+        wait: seconds, for whoever is in the block.
+
+    Raises:
+        sqlite3.OperationalError: somebody is in it for too long, or the file cannot be written.
+    """
+    with contextlib.closing(sqlite3.connect(file, timeout=wait, isolation_level=None)) as lock:
+        lock.execute("PRAGMA journal_mode = OFF")
+        lock.execute("BEGIN EXCLUSIVE")
         yield

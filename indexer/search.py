@@ -30,7 +30,7 @@ from dcsearch.prior import word_priors
 from dcsearch.question import Question
 from dcsearch.quick_embedding import QuickEmbedding
 from dcsearch.quick_likelihood import Landmarks, QuickLikelihood
-from dcsearch.region_score import objectness_score
+from dcsearch.region_score import evidence_scores, objectness_score
 from dcsearch.vocabulary import Vocabulary
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.codes import PhotoRegions, code_chunks, codes_at, photo_regions
@@ -335,6 +335,7 @@ class _Look:
     ) -> None:
         self.searcher, self.connection, self.vectors = searcher, connection, vectors
         self.columns, self.options = columns, options
+        self.priors = np.array([column.prior for column in columns])  # (M,)
         # The least score is applied to what is exact, at the end; but it says what is counted.
         self.question = replace(question, min_score=None)
         self.counted = BAR if question.min_score is None else question.min_score
@@ -537,7 +538,6 @@ class _Look:
                 scores=scores[near.of(photo)],
                 width=width,
                 height=height,
-                bar=BAR,
                 counted=self.counted,
             )
             if alignment is None:
@@ -636,7 +636,6 @@ class _Look:
         )
         asked = [column.phrase for column in self.columns]  # None for a region
         phrases = [phrase for phrase in asked if phrase]
-        priors = np.array([column.prior for column in self.columns])
         answers: list[tuple[float, int]] = []  # score and -photo id, the worst first
         done = 0
         ids = np.concatenate(
@@ -647,20 +646,22 @@ class _Look:
         )
         location = self.searcher.database.location
         for chunk in code_chunks(self.connection, location=location, photo_ids=ids):
-            added = objectness_score(chunk.objectness)
             if self.question.plain and all(asked):
+                added = objectness_score(chunk.objectness)
                 scores = np.full((len(chunk.codes), len(phrases)), np.nan)
                 owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
                 best, rows = scorer.best_regions(chunk.codes, phrases, photos=owners, bias=added)
                 there = chunk.counts[: len(rows)] > 0
-                np.put_along_axis(scores, rows[there], (best - priors)[there], axis=0)
+                np.put_along_axis(scores, rows[there], (best - self.priors)[there], axis=0)
             else:
                 spoken = iter(scorer.log_likelihoods(chunk.codes, phrases).T)
                 likelihoods = [
                     next(spoken) if column.phrase else column.log_likelihoods(chunk.codes)
                     for column in self.columns
                 ]
-                scores = np.stack(likelihoods, axis=1) - priors + added[:, None]
+                scores = evidence_scores(
+                    np.stack(likelihoods, axis=1), self.priors, chunk.objectness
+                )
             ends = chunk.counts.cumsum()
             for photo_id, count, end, size in zip(
                 chunk.photo_ids.tolist(),
@@ -676,7 +677,6 @@ class _Look:
                     scores=own,
                     width=size[0],
                     height=size[1],
-                    bar=BAR,
                     counted=self.counted,
                 )
                 if alignment is None:
@@ -695,17 +695,16 @@ class _Look:
     def _closely(self, photo_id: int) -> _Found | None:
         """A photo with the exact scores of all its regions, computed as those of candidates are."""
         (photo,) = photo_regions(self.connection, [photo_id]).values()
-        scores = np.stack(
-            [column.log_likelihoods(photo.codes) - column.prior for column in self.columns], axis=1
-        ).astype(np.float64)
-        scores += objectness_score(photo.objectness)[:, None]
+        likelihoods = [column.log_likelihoods(photo.codes) for column in self.columns]
+        scores = evidence_scores(
+            np.stack(likelihoods, axis=1).astype(np.float64), self.priors, photo.objectness
+        )
         alignment = align(
             self.question,
             boxes=photo.boxes,
             scores=scores,
             width=photo.width,
             height=photo.height,
-            bar=BAR,
             counted=self.counted,
         )
         if alignment is None:

@@ -42,6 +42,7 @@ from dcsearch.quick_likelihood import read_weights
 from dcsearch.region_score import objectness_score
 from indexer.codes import read_codes
 from indexer.database import Database
+from indexer.lock import exclusive
 from indexer.schema import DONE, Edition, Model, Photo
 
 Ints = NDArray[np.int64]
@@ -449,20 +450,11 @@ def _photos(database: Database, header: CheckpointHeader) -> tuple[Ints, Ints]:
 
 @contextlib.contextmanager
 def _builder_lock(folder: Path) -> Iterator[None]:
-    """Lets one process at a time write the cache; the others wait, and find it written.
-
-    The lock is SQLite's on an empty file, as in lock.py.
-    """
+    """Lets one process at a time write the cache; the others wait, and find it written."""
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            connection = stack.enter_context(
-                contextlib.closing(
-                    sqlite3.connect(folder / "lock", timeout=_WAIT, isolation_level=None)
-                )
-            )
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("BEGIN EXCLUSIVE")
+            stack.enter_context(exclusive(folder / "lock", wait=_WAIT))
         except sqlite3.OperationalError as error:
             raise IndexUnusable(
                 f"the search cache {folder} cannot be locked ({error}); wait for the other "
