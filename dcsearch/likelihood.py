@@ -1,7 +1,9 @@
 """Likelihood: log p(phrase | region), natural logarithm, END counted, for many regions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from dcsearch.model.language import State, advance
 from dcsearch.phrase import Phrase
 
 _CHUNK = 8192  # regions computed at a time
+_ALONE = 512  # regions that are worth a thread
 _ROWS = 512  # of them in one softmax, so that its logits stay in the processor's cache
 _FREQUENT = 256  # words, which come first in a vocabulary, that bound a softmax's normaliser
 _ROOM = 0.05  # of that bound, for the rounding of bfloat16
@@ -106,7 +109,6 @@ class LikelihoodScorer:
         words += end
         return words
 
-    @torch.inference_mode()
     def words_and_end(
         self, codes: np.ndarray, phrases: Sequence[Phrase]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -117,15 +119,18 @@ class LikelihoodScorer:
         """
         root = _prefixes(phrases)
         result = torch.zeros(2, len(codes), len(phrases))
-        for first in range(0, len(codes), _CHUNK):
-            encoded = self.codes(codes[first : first + _CHUNK])
-            rows = result[:, first : first + _CHUNK]
-            state = self.language.begin(encoded)
-            self._descend(root, state, encoded.new_zeros(len(encoded)), rows)
+
+        def fill(part: slice) -> None:
+            for first in range(part.start, part.stop, _CHUNK):
+                some = slice(first, min(first + _CHUNK, part.stop))
+                encoded = self.codes(codes[some])
+                state = self.language.begin(encoded)
+                self._descend(root, state, encoded.new_zeros(len(encoded)), result[:, some])
+
+        self._share(fill, len(codes), regions=len(codes))
         words, end = result.numpy()
         return words, end
 
-    @torch.inference_mode()
     def best_regions(
         self,
         codes: np.ndarray,
@@ -159,14 +164,53 @@ class LikelihoodScorer:
             least = np.full((count, len(phrases)), -np.inf)
         # In alphabetical order those that begin alike are neighbours.
         order = sorted(range(len(phrases)), key=lambda index: phrases[index].tokens)
-        search = _Search(
-            photos=torch.from_numpy(photos.astype(np.int64)).to(self.device),
-            bias=torch.from_numpy(bias.astype(np.float32)).to(self.device),
-            scores=torch.from_numpy(least[:, order].astype(np.float32)).to(self.device),
-            regions=torch.full((count, len(phrases)), len(codes), device=self.device),
-            end=end,
-        )
         root = _prefixes([phrases[index] for index in order])
+        back = np.argsort(order)
+        scores = np.empty((count, len(phrases)), dtype=np.float32)
+        regions = np.empty((count, len(phrases)), dtype=np.int64)
+
+        def fill(part: slice) -> None:
+            first, last = np.searchsorted(photos, [part.start, part.stop])
+            search = _Search(
+                photos=torch.from_numpy(photos[first:last] - part.start).long().to(self.device),
+                bias=torch.from_numpy(bias[first:last].astype(np.float32)).to(self.device),
+                scores=torch.from_numpy(least[part][:, order].astype(np.float32)).to(self.device),
+                regions=torch.full(least[part].shape, last - first, device=self.device),
+                end=end,
+            )
+            self._search_photos(root, codes[first:last], search)
+            found = search.regions.cpu().numpy()[:, back]
+            scores[part] = search.scores.cpu().numpy()[:, back]
+            regions[part] = np.where(found == last - first, -1, found + first)
+
+        self._share(fill, count, regions=len(codes))
+        return scores, regions
+
+    @torch.inference_mode()
+    def _share(self, fill: Callable[[slice], None], count: int, *, regions: int) -> None:
+        """Do some work in parts, on a CPU all at once, each in a thread of its own: most operations
+        are too small to be shared by threads."""
+        threads = min(torch.get_num_threads(), count, regions // _ALONE)
+        if threads < 2 or self.device.type != "cpu":
+            fill(slice(0, count))
+            return
+
+        @torch.inference_mode()
+        def alone(part: slice) -> None:
+            torch.set_num_threads(1)
+            fill(part)
+
+        before = torch.get_num_threads()
+        edges = np.linspace(0, count, threads + 1).astype(int).tolist()
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(alone, [slice(*pair) for pair in pairwise(edges)]))
+        finally:
+            torch.set_num_threads(before)
+
+    def _search_photos(self, root: _Node, codes: np.ndarray, search: "_Search") -> None:
+        """Try all phrases on all regions, a wave of each photo's after another."""
+        photos = search.photos.cpu().numpy()
         place = np.arange(len(photos)) - np.searchsorted(photos, photos)  # of a region in its photo
         for first, last in _WAVES:
             wave = torch.from_numpy(np.flatnonzero((place >= first) & (place < last)))
@@ -176,9 +220,6 @@ class LikelihoodScorer:
                     state = self.language.begin(encoded)
                     nothing = encoded.new_zeros(len(rows))
                     self._search(root, state, nothing, rows.to(self.device), search)
-        regions = search.regions.masked_fill(search.regions == len(codes), -1)
-        back = np.argsort(order)
-        return search.scores.cpu().numpy()[:, back], regions.cpu().numpy()[:, back]
 
     def _search(
         self, node: _Node, state: State, so_far: Tensor, rows: Tensor, search: "_Search"

@@ -271,6 +271,29 @@ def test_chunks_do_not_change_likelihoods(
         assert_allclose(scorer.log_likelihoods(stored, asked), whole, rtol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_threads_do_not_change_likelihoods(
+    threads: int, scorer: LikelihoodScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, asked = codes(23), phrases(*TEXTS)
+    photos = np.repeat(np.arange(9), [1, 0, 4, 2, 7, 0, 5, 3, 1])
+    bias = np.log(np.random.default_rng(1).uniform(0.1, 1, 23))
+    whole = scorer.log_likelihoods(stored, asked)
+    scores, regions = scorer.best_regions(stored, asked, photos=photos, bias=bias)
+    monkeypatch.setattr("dcsearch.likelihood._ALONE", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_allclose(scorer.log_likelihoods(stored, asked), whole, rtol=1e-5)
+        shared = scorer.best_regions(stored, asked, photos=photos, bias=bias)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert_allclose(shared[0], scores, rtol=1e-5)
+    assert_array_equal(shared[1], regions)
+    assert (regions == -1).all(axis=1).tolist() == [photo in (1, 5) for photo in range(9)]
+
+
 @pytest.mark.parametrize(("regions", "count"), [(0, 3), (4, 0), (0, 0)])
 def test_no_regions_or_no_phrases_give_empty_likelihoods(
     regions: int, count: int, scorer: LikelihoodScorer
