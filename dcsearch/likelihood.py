@@ -76,6 +76,7 @@ class LikelihoodScorer:
         # A hidden state lies in (-1, 1), so no logit exceeds this; below 80 exp cannot overflow.
         bound = float((output.weight.detach().abs().sum(dim=1) + output.bias.detach().abs()).max())
         self._small = bound < 80
+        self._pool: ThreadPoolExecutor | None = None
 
     def codes(self, codes: np.ndarray) -> Tensor:
         """Stored codes (N, E) as the language model reads them."""
@@ -202,9 +203,10 @@ class LikelihoodScorer:
 
         before = torch.get_num_threads()
         edges = np.linspace(0, count, threads + 1).astype(int).tolist()
+        if self._pool is None:  # is kept, because new threads would take new memory
+            self._pool = ThreadPoolExecutor(before)
         try:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(alone, [slice(*pair) for pair in pairwise(edges)]))
+            list(self._pool.map(alone, [slice(*pair) for pair in pairwise(edges)]))
         finally:
             torch.set_num_threads(before)
 
