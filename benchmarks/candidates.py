@@ -5,7 +5,8 @@ python benchmarks/candidates.py --db index.db --data val.jsonl [--photos 700] [-
 Of some photos of an index, every region is scored exactly for every phrase. Then each way to
 propose regions may name a share of them, and what counts is how many of the ten photos with the
 best exact scores it leaves in reach. Captions name as many as they name; their share is told. A
-union of two ways has half of its regions from each.
+union of two ways has half of its regions from each. Beside them: how many of these ten photos are
+the ten best by what a self-normalised language model can be asked for, its logits alone.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dcsearch.data.regions import read_regions
@@ -48,6 +50,25 @@ def best_photos(scores: Array, owner: Array, top: int) -> list[int]:
     """Photos with the best regions."""
     order = owner[np.argsort(-scores, kind="stable")]
     return list(dict.fromkeys(order.tolist()))[:top]
+
+
+@torch.inference_mode()
+def logits_alone(scorer: LikelihoodScorer, codes: Array, phrases: list[Phrase]) -> Array:
+    """Sums of the logits of each phrase's words and END, without the softmax's normalisers: (R, M).
+
+    With a normaliser that is always 1 they would be the log-likelihoods.
+    """
+    language = scorer.language
+    begun = language.begin(scorer.codes(codes))
+    sums = []
+    for phrase in phrases:
+        state, total = begun, torch.zeros(len(codes))
+        for token in (*phrase.tokens, language.end):
+            total += state.hidden @ language.output.weight[token] + language.output.bias[token]
+            if token != language.end:
+                state = language.step(state, torch.tensor([token]))
+        sums.append(total)
+    return torch.stack(sums, dim=1).numpy()
 
 
 def main() -> None:
@@ -179,6 +200,21 @@ def main() -> None:
             f"{name:44s}{np.mean(reached):.3f} with {np.mean(shares):.1%} of the regions; "
             f"{np.mean(together):.3f} with {BESIDE:.1%} by the plane as well"
         )
+    logits = logits_alone(scorer, codes, phrases)
+    errors = logits - exact - (logits - exact).mean(axis=0)
+    agreed = [
+        len(
+            {*best_photos(scores[:, column], owner, 10)}
+            & {*best_photos(logits[:, column] + added, owner, 10)}
+        )
+        / 10
+        for column in range(len(phrases))
+    ]
+    result["logits alone"] = {"agreed": float(np.mean(agreed)), "deviation": float(errors.std())}
+    print(
+        f"{'ten best photos by logits alone':44s}{np.mean(agreed):.3f}; off by {errors.std():.2f} "
+        "nats, beside a constant of each phrase"
+    )
     if options.output:
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

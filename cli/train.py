@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exits import DONE, INTERRUPTED, Interrupted
-from cli.options import Device, On, a_number
+from cli.options import Device, On, a_number, model_file
 from cli.progress import Bar
 from cli.refine import tell_refining
 from cli.terminal import say, short_path
@@ -41,6 +41,14 @@ class Network(StrEnum):
     reference = "reference"
     region_rnn = "region-rnn"
     full_image_rnn = "full-image-rnn"
+    resnet50_fpn = "resnet50-fpn"
+
+
+class Context(StrEnum):
+    """What a region is told of its photo."""
+
+    none = "none"
+    sum = "sum"
 
 
 class Variation(StrEnum):
@@ -97,8 +105,38 @@ def train(
             "--network",
             show_default="small, or the preset's",
             help="The small default; the paper's VGG-16, or that of its authors' code (reference); "
-            "or a baseline of the paper, as small: one that reads each region's crop by itself, or "
-            "one that reads whole photos.",
+            "ResNet-50 with a feature pyramid; or a baseline of the paper, as small as the "
+            "default: one that reads each region's crop by itself, or one that reads whole photos.",
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            metavar="NAME|FILE",
+            parser=model_file,
+            show_default=False,
+            help="Begin with the network, the words and the weights of a model, default being the "
+            "one that ships, and train it further.",
+        ),
+    ] = None,
+    photo_side: Annotated[
+        Count,
+        typer.Option(
+            "--photo-side",
+            metavar="PIXELS",
+            min=64,
+            max=4096,
+            show_default="the network's",
+            help="Longest side of the photos as the network sees them, in training and ever after.",
+        ),
+    ] = None,
+    context: Annotated[
+        Context | None,
+        typer.Option(
+            "--context",
+            show_default="the network's",
+            help="Tell each region what its whole photo shows (sum), or not.",
         ),
     ] = None,
     limit: Annotated[
@@ -345,8 +383,26 @@ def train(
         "cosine": cosine,
         "bfloat16": bfloat16,
     }
+    brought = {
+        "--network": network,
+        "--tensorflow-padding": tensorflow_padding,
+        "--backbone-weights": backbone_weights,
+        "--from-scratch": from_scratch,
+        "--word-count": word_count,
+    }
+    if start and (twice := [option for option, value in brought.items() if value]):
+        raise UsageError(
+            f"--start brings the network, its words and weights; leave out {' and '.join(twice)}"
+        )
+    shape = {"photo_side": photo_side, "context": context and context.value}
+    recipe = _recipe(preset, network, start, tensorflow_padding=tensorflow_padding)
+    config = dataclasses.replace(
+        recipe.config,
+        **{name: value for name, value in shape.items() if value is not None},  # type: ignore[arg-type]
+    )
     options = dataclasses.replace(
-        _recipe(preset, network, tensorflow_padding=tensorflow_padding),
+        recipe,
+        config=config,
         device=device.value,
         **{option: value for option, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
@@ -392,11 +448,12 @@ def train(
 
 
 def _recipe(
-    preset: Preset | None, network: Network | None, *, tensorflow_padding: bool
+    preset: Preset | None, network: Network | None, start: Path | None, *, tensorflow_padding: bool
 ) -> "TrainingOptions":
     """The options that a preset comes to, with the network that is to take its own's place."""
     from dcsearch.model.fcln import FCLNConfig
     from dcsearch.training.options import TrainingOptions
+    from dcsearch.training.start import config_to_start
 
     recipes: dict[Preset | None, Callable[[], TrainingOptions]] = {
         None: TrainingOptions,
@@ -410,21 +467,27 @@ def _recipe(
         Network.reference: FCLNConfig.reference,
         Network.region_rnn: FCLNConfig.region_rnn,
         Network.full_image_rnn: FCLNConfig.full_image_rnn,
+        Network.resnet50_fpn: FCLNConfig.resnet50_fpn,
     }
     recipe = recipes[preset]()
     config = recipe.config if network is None else networks[network]()
+    if start is not None:
+        config = config_to_start(start)
     if tensorflow_padding:
         config = dataclasses.replace(config, tensorflow_padding=True)
-    return dataclasses.replace(recipe, config=config)
+    return dataclasses.replace(recipe, config=config, start=start)
 
 
 def _plan(
     options: "TrainingOptions", preset: Preset | None, network: Network | None, output: Path
 ) -> str:
-    small = network is None and preset in (None, Preset.default)
-    name = "small" if small else (network or Network.paper).value
+    if options.start:
+        name = f"network of {short_path(options.start)}"
+    else:
+        small = network is None and preset in (None, Preset.default)
+        name = f"{'small' if small else (network or Network.paper).value} network"
     return (
-        f"the {name} network, {options.steps:,} steps of {options.batch_size} photos, "
+        f"the {name}, {options.steps:,} steps of {options.batch_size} photos, "
         f"learning rate {options.learning_rate:g}, into {short_path(output)}"
     )
 

@@ -14,7 +14,7 @@ from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import State, advance
 from dcsearch.phrase import Phrase
 
-_CHUNK = 8192  # regions computed at a time
+_CHUNK = 4096  # regions computed at a time in a thread
 _ALONE = 512  # regions that are worth a thread
 _ROWS = 512  # of them in one softmax, so that its logits stay in the processor's cache
 _FREQUENT = 256  # words, which come first in a vocabulary, that bound a softmax's normaliser

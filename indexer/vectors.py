@@ -673,6 +673,10 @@ def _index(regions: int, dimensions: int) -> Any:
 
 def _fill(index: Any, points: Floats, objectness: Floats) -> None:
     """Train an index on a part of the regions, and put all into it."""
+    if faiss.get_num_gpus() and isinstance(index, faiss.IndexIVF):
+        # Faiss's GPU build finds the centres of the lists there, which takes the longest.
+        centres = faiss.index_cpu_to_all_gpus(faiss.IndexFlat(index.d, index.metric_type))
+        index.clustering_index = centres
     step = max(1, len(points) // 300_000)
     index.train(_vectors(points[::step], objectness[::step]))
     for first in range(0, len(points), 65_536):

@@ -345,7 +345,7 @@ def test_a_missing_file_says_how_to_come_by_one(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
-        f"checkpoint {tmp_path} cannot be read (Is a directory); name another with --model"
+        f"checkpoint {tmp_path} cannot be read (Is a directory); name another"
     )
 
 
@@ -357,7 +357,7 @@ def test_a_path_through_a_file_is_no_checkpoint(tmp_path: Path) -> None:
 def test_safetensors_of_somebody_else_are_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
-    expected = f"{path} holds weights but was not made by dcsearch; name another with --model"
+    expected = f"{path} holds weights but was not made by dcsearch; name another"
     assert refusal(path) == expected
     save_file({"weight": torch.zeros(3)}, path, metadata={"format": "pt"})
     assert refusal(path) == expected
@@ -383,9 +383,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 def test_a_foreign_file_is_no_checkpoint(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "foreign"
     FOREIGN[kind](path)
-    assert refusal(path) == (
-        f"{path} is damaged or no checkpoint of dcsearch; name another with --model"
-    )
+    assert refusal(path) == f"{path} is damaged or no checkpoint of dcsearch; name another"
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(

@@ -318,7 +318,7 @@ def test_another_model_than_the_index_s_is_one_sentence_and_force_changes_it(
     ("content", "problem"),
     [
         (None, "no checkpoint at {}; name a .safetensors file made by: dcsearch train"),
-        (b"no weights", "{} is damaged or no checkpoint of dcsearch; name another with --model"),
+        (b"no weights", "{} is damaged or no checkpoint of dcsearch; name another"),
     ],
 )
 def test_weights_that_cannot_be_used_are_one_sentence(

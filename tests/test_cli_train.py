@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import tiny_config
 from program import run
 
 from dcsearch.model.fcln import FCLNConfig
+from dcsearch.model.header import read_header
 from dcsearch.training.loop import TrainingProgress
 from dcsearch.training.options import TrainingOptions
 from dcsearch.training.refine import RefiningProgress
@@ -90,11 +92,12 @@ def test_every_option_reaches_the_loop(trained: Trained) -> None:
         *("--freeze", "3", "--steps", "20", "--batch-size", "4", "--learning-rate", "0.01"),
         *("--backbone-rate", "0.001", "--weight-decay", "0.5", "--warm-up", "7", "--float32"),
         *("--validate-every", "5", "--checkpoint-minutes", "1.5", "--workers", "0"),
+        *("--photo-side", "512", "--context", "sum"),
         *("--seed", "11", "--name", "mine", "--device", "cpu", "--resume"),
     )
     assert trained.given["options"] == dataclasses.replace(
         TrainingOptions(),
-        config=FCLNConfig.reference(),
+        config=dataclasses.replace(FCLNConfig.reference(), photo_side=512, context="sum"),
         limit=9,
         pretrained=False,
         word_count=2,
@@ -166,6 +169,98 @@ def test_other_options_change_a_preset(trained: Trained) -> None:
 def test_a_preset_s_own_network_may_have_tensorflow_s_padding(trained: Trained) -> None:
     run("train", "data", "--output", "run", "--tensorflow-padding")
     assert trained.given["options"].config == FCLNConfig.small(tensorflow_padding=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "config"),
+    [
+        ("small", FCLNConfig.small),
+        ("paper", FCLNConfig.paper),
+        ("reference", FCLNConfig.reference),
+        ("region-rnn", FCLNConfig.region_rnn),
+        ("full-image-rnn", FCLNConfig.full_image_rnn),
+        ("resnet50-fpn", FCLNConfig.resnet50_fpn),
+    ],
+)
+def test_every_network_can_be_trained(
+    network: str, config: Callable[[], FCLNConfig], trained: Trained
+) -> None:
+    outcome = run("train", "data", "--output", "run", "--network", network)
+    assert trained.given["options"] == TrainingOptions(config=config())
+    assert outcome.stderr.startswith(f"the {network} network, 2,800 steps ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [
+        ({}, ()),
+        ({"photo_side": 128}, ("--photo-side", "128")),
+        ({"context": "sum"}, ("--context", "sum")),
+        ({}, ("--context", "none")),
+    ],
+)
+def test_a_model_to_start_with_brings_its_network(
+    changes: dict[str, Any],
+    arguments: tuple[str, ...],
+    trained: Trained,
+    tiny_checkpoint_path: Path,
+) -> None:
+    outcome = run("train", "data", "--output", "run", "--start", tiny_checkpoint_path, *arguments)
+    assert trained.given["options"] == TrainingOptions(
+        start=tiny_checkpoint_path, config=dataclasses.replace(tiny_config(), **changes)
+    )
+    assert outcome.stderr.startswith("the network of ")
+    assert "tiny.safetensors, 2,800 steps of 16 photos, " in outcome.stderr
+
+
+def test_to_start_with_default_is_to_start_with_the_weights_that_ship(trained: Trained) -> None:
+    run("train", "data", "--output", "run", "--start", "default", "--preset", "modern")
+    options = trained.given["options"]
+    shipped = read_header()
+    assert options.start == shipped.path
+    known = {**options.config.to_json(), "landmarks": shipped.config["landmarks"]}
+    assert FCLNConfig.from_json(known) == FCLNConfig.from_json(shipped.config)
+    assert options.steps == TrainingOptions.modern().steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (
+            ("default", "--network", "small"),
+            2,
+            "--start brings the network, its words and weights; leave out --network",
+        ),
+        (
+            ("default", "--from-scratch", "--backbone-weights", "w.st", "--word-count", "1"),
+            2,
+            "--start brings the network, its words and weights; leave out --backbone-weights and "
+            "--from-scratch and --word-count",
+        ),
+        (
+            ("default", "--tensorflow-padding"),
+            2,
+            "--start brings the network, its words and weights; leave out --tensorflow-padding",
+        ),
+        (
+            ("nowhere",),
+            4,
+            "no model is called 'nowhere', and there is no such file; see: dcsearch model list",
+        ),
+        (
+            ("no/where.safetensors",),
+            4,
+            "no checkpoint at no/where.safetensors; name a .safetensors file made by: "
+            "dcsearch train",
+        ),
+    ],
+)
+def test_what_cannot_be_started_with_is_one_sentence(
+    arguments: tuple[str, ...], code: int, sentence: str, trained: Trained
+) -> None:
+    outcome = run("train", "data", "--output", "run", "--start", *arguments)
+    assert (outcome.code, outcome.stderr) == (code, f"dcsearch: {sentence}\n")
+    assert trained.given == {}
 
 
 def test_an_early_end_is_told_with_the_step_that_is_kept(trained: Trained) -> None:

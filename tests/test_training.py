@@ -694,9 +694,11 @@ def test_a_run_of_an_earlier_version_goes_on(
 ) -> None:
     """Options that it did not know of had their defaults."""
     state = state_of(finished)
-    del state["best"]
+    del state["best"], state["start"]
     saved = json.loads(state["options"])
-    for name in ("limit", "parts", "backbone_after", "backbone_momentum", "cosine", "variation"):
+    for name in (
+        *("limit", "start", "parts", "backbone_after", "backbone_momentum", "cosine", "variation"),
+    ):
         del saved[name]
     del saved["config"]["normaliser_weight"]
     torch.save({**state, "options": json.dumps(saved)}, finished / "state.pt")

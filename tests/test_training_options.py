@@ -106,3 +106,15 @@ def test_options_are_compared_by_what_a_resumed_run_must_share() -> None:
     assert other.unlike(saved) == ["proposals", "cosine", "seed"]
     with pytest.raises(TypeError):
         options.unlike({**saved, "unheard_of": 1})
+
+
+def test_a_resumed_run_may_find_its_files_in_another_folder() -> None:
+    options = TrainingOptions(start=Path("a/old.safetensors"), proposals=Path("a/boxes.jsonl"))
+    saved = json.loads(json.dumps(options.lasting()))
+    assert (saved["start"], saved["proposals"]) == ("old.safetensors", "boxes.jsonl")
+    moved = dataclasses.replace(
+        options, start=Path("b/old.safetensors"), proposals=Path("b/boxes.jsonl")
+    )
+    assert moved.unlike(saved) == []
+    assert dataclasses.replace(options, start=Path("a/new.safetensors")).unlike(saved) == ["start"]
+    assert dataclasses.replace(options, start=None).unlike(saved) == ["start"]

@@ -252,6 +252,27 @@ def test_many_regions_are_found_through_lists(
         assert products[0] >= best[0] - 0.2  # what is missed is not the best
 
 
+def test_a_gpu_that_faiss_sees_finds_the_lists(
+    tmp_path: Path, header: CheckpointHeader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is moved there is asked for the centres, and nothing else changes."""
+    moved: list[faiss.Index] = []
+
+    def move(index: faiss.Index) -> faiss.Index:
+        moved.append(index)
+        return index
+
+    monkeypatch.setattr(vectors_module, "LISTS_FROM", 50)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", move)
+    with new_index(tmp_path / "index.db") as database:
+        write(database, header, some_photos(60, seed=3))
+        vectors = VectorCache(database, header).current()
+        assert isinstance(vectors.segments[0].index, faiss.IndexIVF)
+        assert [index.ntotal for index in moved] == [vectors.segments[0].index.nlist]
+        assert_true(vectors, database)
+
+
 def test_photos_without_regions_are_photos(tmp_path: Path, header: CheckpointHeader) -> None:
     chance = np.random.default_rng(0)
     with new_index(tmp_path / "index.db") as database:

@@ -60,19 +60,17 @@ def read_header(path: Path | None = None) -> CheckpointHeader:
         ) from None
     except OSError as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be read ({error.strerror}); name another with --model"
+            f"checkpoint {path} cannot be read ({error.strerror}); name another"
         ) from None
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError):
         raise CheckpointError(
-            f"{path} is damaged or no checkpoint of dcsearch; name another with --model"
+            f"{path} is damaged or no checkpoint of dcsearch; name another"
         ) from None
     if METADATA_KEY not in metadata:
-        raise CheckpointError(
-            f"{path} holds weights but was not made by dcsearch; name another with --model"
-        )
+        raise CheckpointError(f"{path} holds weights but was not made by dcsearch; name another")
     try:
         header = json.loads(metadata[METADATA_KEY])
         made_as = header["format"]
@@ -98,5 +96,5 @@ def read_header(path: Path | None = None) -> CheckpointHeader:
 def damaged(path: Path) -> CheckpointError:
     """The error of a file whose parts do not fit each other."""
     return CheckpointError(
-        f"{path} is damaged: its weights do not fit its own description; name another with --model"
+        f"{path} is damaged: its weights do not fit its own description; name another"
     )

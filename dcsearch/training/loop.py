@@ -38,6 +38,7 @@ from dcsearch.training.photos import (
 from dcsearch.training.refine import RefiningProgress, refine
 from dcsearch.training.run_folder import RunFolder
 from dcsearch.training.splits import read_split
+from dcsearch.training.start import start_from, told_of_start
 from dcsearch.training.team import Team
 from dcsearch.training.validation import Validation
 from dcsearch.vocabulary import Vocabulary
@@ -91,6 +92,7 @@ def train(
         DataError: the data are missing or malformed.
         UsageError: `output` holds a run and `resume` is not set, or none and it is; or the options
             cannot be followed here.
+        CheckpointError: the weights to begin with are missing, damaged or another network's.
         KeyboardInterrupt: passed on, after the state has been saved.
     """
     with Team(options.device) as team:
@@ -122,7 +124,16 @@ class _Run:
             what = "captions" if options.config.method == "full_image_rnn" else "regions"
             raise DataError(f"{data} holds no photo with {what}; nothing can be learned from it")
         self.folder = RunFolder(output, resume=resume)
-        self.vocabulary = Vocabulary.count(_texts(photos), at_least=options.word_count)
+        written = (self.folder.checkpoint.resolve(), self.folder.best.resolve())
+        if options.start and options.start.resolve() in written:
+            raise UsageError(f"the run would write over {options.start}; name another folder")
+        start = load_checkpoint(options.start) if options.start else None
+        self.start_sha256 = start.sha256 if start else None
+        self.vocabulary = (
+            start.vocabulary
+            if start
+            else Vocabulary.count(_texts(photos), at_least=options.word_count)
+        )
         watched = self._read("val") if team.first else []
         self.validation = Validation(
             watched, options, self.vocabulary, device=self.device, form=self.form
@@ -135,7 +146,9 @@ class _Run:
             )
         torch.manual_seed(options.seed)
         self.model = FCLN(options.config, words=len(self.vocabulary))
-        if options.pretrained and not resume:
+        if start:
+            start_from(self.model, start)
+        elif options.pretrained and not resume:
             load_backbone(self.model, options.backbone_weights)
         self.model.backbone.freeze(options.backbone_blocks_frozen)
         self.model.to(self.device)
@@ -166,12 +179,14 @@ class _Run:
         if resume:
             self.load()
         self.model.backbone.fold(options.backbone_blocks_frozen)
-        self.provenance = {
+        self.provenance: dict[str, Any] = {
             "photos": len(photos),
             "regions": sum(len(photo.regions) for photo in photos),
             "phrases": sum(1 for _ in _texts(photos)),
             "options": {k: v for k, v in options.to_json().items() if k != "config"},
         }
+        if start:
+            self.provenance["began_with"] = told_of_start(start)
         if team.first:
             output.mkdir(parents=True, exist_ok=True)
 
@@ -363,6 +378,7 @@ class _Run:
                 **{name: own.state_dict() for name, own in self.optimizers.items()},
                 "best": dataclasses.asdict(self.best),
                 "words": list(self.vocabulary.words),
+                "start": self.start_sha256,
                 "options": json.dumps(self.options.lasting()),
             }
         )
@@ -412,6 +428,8 @@ class _Run:
             unlike = self.options.unlike(state["options"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self.folder.unreadable(error) from None
+        if state.get("start", self.start_sha256) != self.start_sha256 and "start" not in unlike:
+            unlike.append("start")  # another file of the same name
         if unlike or state["words"] != list(self.vocabulary.words):
             raise UsageError(
                 f"the run in {self.folder.path} was started with other options or data"

@@ -25,6 +25,7 @@ class TrainingOptions:
     config: FCLNConfig = dataclasses.field(default_factory=FCLNConfig.small)
     limit: int | None = None  # only the first photos, to try things out
     proposals: Path | None = None  # JSON lines of boxes to learn from in place of the network's own
+    start: Path | None = None  # a checkpoint to begin with; config: start.config_to_start of it
     pretrained: bool = True  # False: the backbone begins at random
     backbone_weights: Path | None = None  # None: torchvision's own download
     backbone_blocks_frozen: int = 0
@@ -120,6 +121,7 @@ class TrainingOptions:
         """Plain values, for the provenance."""
         values = dataclasses.asdict(self)
         values["backbone_weights"] = self.backbone_weights and self.backbone_weights.name
+        values["start"] = self.start and self.start.name
         values["proposals"] = self.proposals and self.proposals.name
         return values
 
@@ -135,8 +137,7 @@ class TrainingOptions:
         Raises:
             KeyError, TypeError, ValueError: they are no such options.
         """
-        proposals = saved.get("proposals")
         config = FCLNConfig.from_json(saved["config"])
-        known = {**saved, "config": config, "proposals": proposals and Path(proposals)}
-        before = TrainingOptions(**known).lasting()
+        paths = {name: Path(saved[name]) for name in ("start", "proposals") if saved.get(name)}
+        before = TrainingOptions(**{**saved, **paths, "config": config}).lasting()
         return [name for name, value in self.lasting().items() if value != before[name]]
