@@ -325,7 +325,7 @@ def external(folder: Path, config: FCLNConfig, options: object) -> Path:
 
 NO_REGIONS = (
     "the model external was trained on the boxes of a file and finds none by itself; "
-    "evaluate it on such boxes, with --regions-from FILE, or name another"
+    "evaluate it on such boxes, with --regions-from FILE, or name another with --model"
 )
 
 
