@@ -134,6 +134,27 @@ def test_sizes_are_those_of_the_boxes_in_the_frame_of_the_annotation() -> None:
     assert report.value("AP") == pytest.approx(67 / 101)  # recall 2/3
 
 
+def test_an_answer_of_ten_photos_by_hand() -> None:
+    """Ten of twelve photos show a dog; two a cat, which are too few to fill an answer."""
+    photos = [photo(called("dog", at=A)) for _ in range(10)]
+    photos += [photo(called("cat", at=A)) for _ in range(2)]
+    described = [seen((A, {"dog": -1 - number})) for number in range(12)]
+    described[3] = seen((B, {"dog": -3}), (A, {"dog": -4}))  # the best region is elsewhere
+    described[8] = seen()
+    described[11] = seen((A, {"dog": -0.5}))  # no dog
+    report = report_of(photos, described)  # 11, then 0 to 7 and 9; 10 is eleventh
+    (table,) = (table for table in report.tables if table.name == "Search")
+    (row,) = table.rows
+    assert {column: measure.value for column, measure in row.values.items()} == pytest.approx(
+        {"categories": 1, "precision@10": 0.9, "placed@10": 0.8, "chance": 10 / 12}
+    )
+
+
+def test_without_a_category_in_ten_photos_there_is_no_answer_to_measure() -> None:
+    report = report_of([photo(called("dog", at=A))] * 9, [seen((A, {"dog": -1}))] * 9)
+    assert [table.name for table in report.tables] == ["Detection", "Calibration", "By category"]
+
+
 def test_pooling_sorts_all_records_as_if_of_one_class() -> None:
     photos = [photo(called("dog", at=A), called("cat", at=B))]
     described = [seen((A, {"dog": -3, "cat": -1}), (B, {"cat": -2}))]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.describe import Description
@@ -33,6 +33,7 @@ from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 
 COLUMNS = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
 OVERLAPS = tuple(step / 20 for step in range(10, 20))
+TOP = 10  # photos of an answer
 
 
 Truths = dict[int, list[Box]]  # by photo
@@ -115,6 +116,11 @@ def evaluate_detection(
     - "Detection", one row: AP over IoU .5 to .95, at .5, at .75, and of boxes that are small,
       medium and large (below 32² and 96² pixels and above, in the frame of the annotation; COCO's
       own figures go by the area of the mask), means over the categories that have such boxes.
+    - "Search", one row: what a person sees who asks for a category: of the ten photos whose best
+      region scores the highest, the share that shows it ("precision@10"), and the share in which
+      that region covers one of its boxes at IoU .5 ("placed@10"); "chance" is the share of all
+      photos that shows it. Means over the categories that at least ten photos show; without any
+      such category there is no such table.
     - "Calibration", rows "likelihood" and "evidence": the mean of the AP of each phrase at IoU .5,
       the AP of all records (phrase, photo, box) sorted by that score as if they were of one class,
       and the gap between the two. The evidence is less by a constant of the phrase, the log of the
@@ -194,6 +200,7 @@ def evaluate_detection(
                 columns=COLUMNS,
                 rows=(_mean_row(scorer.checkpoint.name, measured),),
             ),
+            *_search(scorer.checkpoint.name, truths, found, len(seen)),
             _calibration(measured),
             _by_category(measured, phrases),
         ),
@@ -354,6 +361,41 @@ def _mean_row(name: str, measured: Sequence[_Measured]) -> Row:
     return Row(
         name=name, values={c: Measure(value=float(np.mean(own))) for c, own in means.items() if own}
     )
+
+
+def _search(
+    name: str, truths: dict[str, Truths], found: dict[str, list[_Found]], photos: int
+) -> list[Table]:
+    """The table "Search", if there is one."""
+    precision, placed, chance = [], [], []
+    for category, boxes in truths.items():
+        if len(boxes) < TOP:
+            continue
+        own = [each for each in found.get(category, []) if len(each.boxes)]
+        best = sorted(own, key=lambda each: -each.scores[0])[:TOP]
+        shown = [each for each in best if each.photo in boxes]
+        right = [
+            each
+            for each in shown
+            if box_iou(
+                torch.tensor(each.boxes[:1], dtype=torch.float64),
+                torch.tensor(boxes[each.photo], dtype=torch.float64),
+            ).max()
+            >= OVERLAPS[0]
+        ]
+        precision.append(len(shown) / TOP)
+        placed.append(len(right) / TOP)
+        chance.append(len(boxes) / photos)
+    if not precision:
+        return []
+    values = {
+        "categories": float(len(precision)),
+        f"precision@{TOP}": float(np.mean(precision)),
+        f"placed@{TOP}": float(np.mean(placed)),
+        "chance": float(np.mean(chance)),
+    }
+    row = Row(name=name, values={c: Measure(value=value) for c, value in values.items()})
+    return [Table(name="Search", columns=tuple(values), rows=(row,))]
 
 
 def _calibration(measured: Sequence[_Measured]) -> Table:
