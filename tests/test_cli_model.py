@@ -56,7 +56,7 @@ def test_a_new_user_has_the_model_that_ships(program: Program, folder: Path) -> 
     sha256 = read_header().sha256
     assert [line.split() for line in outcome.lines] == [
         ["name", "size", "backbone", "words", "sha256", "in", "use"],
-        ["default", "22.3", "MB", "mobilenet_v2", "3,012", sha256[:12], "yes"],
+        ["default", "22.6", "MB", "mobilenet_v2", "3,012", sha256[:12], "yes"],
     ]
     assert not folder.exists()
 
@@ -88,8 +88,7 @@ def test_a_damaged_model_does_not_hide_the_others(
     names = [line.split()[0] for line in outcome.lines]
     assert names == ["name", "default", "broken", "tiny"]
     sentence = (
-        f"{folder / 'broken.safetensors'} is damaged or no checkpoint of dcsearch; name another "
-        "with --model"
+        f"{folder / 'broken.safetensors'} is damaged or no checkpoint of dcsearch; name another"
     )
     assert outcome.stderr == f"dcsearch: {sentence}\n"
     listed = json.loads(program("model", "list", "--json").stdout)["models"]

@@ -59,7 +59,7 @@ class TrainingOptions:
 
     @classmethod
     def shipped(cls) -> "TrainingOptions":
-        """The recipe of the network that ships: see dcsearch/weights/default.md."""
+        """The recipe of the shipped network's first run: see dcsearch/weights/default.md."""
         return cls(
             config=FCLNConfig.small(tensorflow_padding=True), backbone_blocks_frozen=7,
             steps=3600, refining=RefiningOptions(views=1, steps=1400), name="default",
