@@ -46,9 +46,14 @@ if [ -n "${QUERY:-}" ]; then
     set -- "$QUERY"
 fi
 
+# 3: an index that an earlier version's weights made, which is made again.
 # 5: everything is indexed but some photos could not be read; they are listed, and the demo goes on.
 status=0
 show dcsearch index "$photos" --db "$database" || status=$?
+if [ "$status" -eq 3 ]; then
+    status=0
+    show dcsearch index "$photos" --db "$database" --force || status=$?
+fi
 if [ "$status" -ne 0 ] && [ "$status" -ne 5 ]; then
     exit "$status"
 fi

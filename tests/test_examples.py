@@ -241,6 +241,16 @@ def test_the_demo_stops_where_indexing_fails(listener: Path) -> None:
     assert len(calls.splitlines()) == 1
 
 
+def test_the_demo_makes_an_index_of_other_weights_again(listener: Path) -> None:
+    (listener / "index-exit").write_text("3")
+    ran, calls = run_demo(listener, PHOTOS="photos")
+    assert ran.returncode == 3  # for it fails again
+    assert calls.splitlines() == [
+        "index|photos|--db|demo/your-photos.db|",
+        "index|photos|--db|demo/your-photos.db|--force|",
+    ]
+
+
 def test_the_demo_says_when_nothing_was_found(listener: Path) -> None:
     (listener / "query-exit").write_text("1")
     ran, _ = run_demo(listener, PHOTOS="photos")
