@@ -40,10 +40,14 @@ LEARNED = 96  # regions each time
 
 def within_reach(named: Array, exact: Array, owner: Array, top: int = 10) -> float:
     """Share of the best photos whose place the regions named (n,) are enough to find."""
-    return (
-        len(set(best_photos(exact[named], owner[named], top)) & set(best_photos(exact, owner, top)))
-        / top
+    return agreement(
+        best_photos(exact[named], owner[named], top), best_photos(exact, owner, top), top
     )
+
+
+def agreement(photos: list[int], others: list[int], top: int = 10) -> float:
+    """Share of the best photos that two ways to rank have in common."""
+    return len({*photos} & {*others}) / top
 
 
 def best_photos(scores: Array, owner: Array, top: int) -> list[int]:
@@ -203,11 +207,10 @@ def main() -> None:
     logits = logits_alone(scorer, codes, phrases)
     errors = logits - exact - (logits - exact).mean(axis=0)
     agreed = [
-        len(
-            {*best_photos(scores[:, column], owner, 10)}
-            & {*best_photos(logits[:, column] + added, owner, 10)}
+        agreement(
+            best_photos(scores[:, column], owner, 10),
+            best_photos(logits[:, column] + added, owner, 10),
         )
-        / 10
         for column in range(len(phrases))
     ]
     result["logits alone"] = {"agreed": float(np.mean(agreed)), "deviation": float(errors.std())}

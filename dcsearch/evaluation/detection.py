@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou, nms
+from torchvision.ops import nms
 
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.describe import Description
 from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.evaluation.average_precision import average_precision
+from dcsearch.evaluation.merging import overlaps
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Measure, Report, Row, Table
 from dcsearch.likelihood import LikelihoodScorer
@@ -377,11 +378,7 @@ def _search(
         right = [
             each
             for each in shown
-            if box_iou(
-                torch.tensor(each.boxes[:1], dtype=torch.float64),
-                torch.tensor(boxes[each.photo], dtype=torch.float64),
-            ).max()
-            >= OVERLAPS[0]
+            if overlaps(each.boxes[:1], np.array(boxes[each.photo])).max() >= OVERLAPS[0]
         ]
         precision.append(len(shown) / TOP)
         placed.append(len(right) / TOP)
