@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from dcsearch.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dcsearch.model.fcln import FCLN, FCLNConfig
+from dcsearch.model.header import METADATA_KEY, CheckpointHeader, read_header
 from dcsearch.vocabulary import UNKNOWN, Vocabulary
 
 WORDS = (
@@ -90,3 +94,21 @@ def tiny_checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_checkpoint(tiny_checkpoint_path: Path) -> Checkpoint:
     """The tiny network, loaded anew for each test."""
     return load_checkpoint(tiny_checkpoint_path)
+
+
+def changed_checkpoint(
+    path: Path, tmp_path: Path, *, part: str, **tensors: Tensor | None
+) -> CheckpointHeader:
+    """The header of a copy of a checkpoint with other tensors in a part; None leaves one out."""
+    header = read_header(path)
+    weights = load_file(path)
+    for name, tensor in tensors.items():
+        del weights[f"{part}.{name}"]
+        if tensor is not None:
+            weights[f"{part}.{name}"] = tensor
+    with safe_open(path, framework="numpy") as file:
+        metadata = {METADATA_KEY: file.metadata()[METADATA_KEY]}
+    copy = tmp_path / "changed.safetensors"
+    save_file(weights, copy, metadata)
+    assert read_header(copy).words == header.words
+    return read_header(copy)

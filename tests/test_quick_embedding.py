@@ -1,20 +1,20 @@
 """The embedding in numpy places phrases and regions where the one in torch does."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS
+from conftest import WORDS, changed_checkpoint
 from numpy.testing import assert_allclose, assert_array_equal
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dcsearch.errors import CheckpointError
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.embedding import PhraseEmbedding
-from dcsearch.model.header import METADATA_KEY, CheckpointHeader, read_header
+from dcsearch.model.header import CheckpointHeader
 from dcsearch.model.language import pad_tokens
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.quick_embedding import QuickEmbedding
@@ -34,19 +34,7 @@ def in_torch(tiny_checkpoint: Checkpoint) -> PhraseEmbedding:
     return embedding
 
 
-def changed(path: Path, tmp_path: Path, **tensors: Tensor | None) -> CheckpointHeader:
-    """The header of a copy of a checkpoint whose embedding has other tensors; None leaves one
-    out."""
-    weights = load_file(path)
-    for name, tensor in tensors.items():
-        del weights[f"embedding.{name}"]
-        if tensor is not None:
-            weights[f"embedding.{name}"] = tensor
-    with safe_open(path, framework="numpy") as file:
-        metadata = {METADATA_KEY: file.metadata()[METADATA_KEY]}
-    copy = tmp_path / "changed.safetensors"
-    save_file(weights, copy, metadata)
-    return read_header(copy)
+changed = partial(changed_checkpoint, part="embedding")
 
 
 @pytest.fixture

@@ -1,20 +1,20 @@
 """The language model in numpy says what the one in torch says, word by word."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS
+from conftest import WORDS, changed_checkpoint
 from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
 
 from dcsearch.errors import CheckpointError
 from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.model.checkpoint import Checkpoint
-from dcsearch.model.header import METADATA_KEY, CheckpointHeader, read_header
+from dcsearch.model.header import CheckpointHeader, read_header
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.prior import log_prior, word_priors
 from dcsearch.quick_likelihood import (
@@ -378,22 +378,7 @@ def test_landmarks_left_behind_change_the_prior_by_next_to_nothing(
 # files
 
 
-def changed(path: Path, tmp_path: Path, **tensors: Tensor | None) -> CheckpointHeader:
-    """The header of a copy of a checkpoint with other tensors; None leaves one out."""
-    header = read_header(path)
-    weights = load_file(path)
-    for name, tensor in tensors.items():
-        del weights[f"language.{name}"]
-        if tensor is not None:
-            weights[f"language.{name}"] = tensor
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        metadata = {METADATA_KEY: file.metadata()[METADATA_KEY]}
-    copy = tmp_path / "changed.safetensors"
-    save_file(weights, copy, metadata)
-    assert read_header(copy).words == header.words
-    return read_header(copy)
+changed = partial(changed_checkpoint, part="language")
 
 
 @pytest.mark.parametrize(
