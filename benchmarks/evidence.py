@@ -27,13 +27,12 @@ from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.describe import Describer, Description
 from dcsearch.evaluation.described import describe_annotated
 from dcsearch.evaluation.detection import category_names
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.model.checkpoint import load_checkpoint
 from dcsearch.model.header import read_header
 from dcsearch.phrase import Phrase, known_phrase
-from dcsearch.prior import word_priors
 from dcsearch.quick_likelihood import QuickLikelihood
-from dcsearch.region_score import region_scores
+from dcsearch.region_score import MIXTURES, region_scores
 from dcsearch.training.landmarks import sample_landmarks
 from dcsearch.training.photos import FUNCTION_WORDS
 from dcsearch.vocabulary import words_of
@@ -41,7 +40,9 @@ from dcsearch.vocabulary import words_of
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 Row = dict[str, str | float]
-Spoken = dict[str, list[Floats]]  # by the set of pairs: (K, T + 1) of each of its phrases
+# By the set of pairs, of each of its phrases: log p of every word (K, T + 1), or where the score is
+# a mixture all of it (K, 1).
+Spoken = dict[str, list[Floats]]
 Counter = Callable[[Floats, float], NDArray[np.int_]]
 SHARES = (0.25, 0.5, 0.75, 1.0)
 CUT_OFFS = range(-2, 9)
@@ -105,16 +106,17 @@ def highest_probability(spoken: Floats) -> float:
     return float(spoken.sum(axis=1).max())
 
 
+OF_EACH_WORD = "mean probability of each word"
 ESTIMATORS: dict[str, Callable[[Floats], float]] = {
     "mean probability": mean_probability,
     "mean log-probability": mean_log_probability,
-    "mean probability of each word": mean_probability_of_each_word,
+    OF_EACH_WORD: mean_probability_of_each_word,
     "highest probability": highest_probability,
 }
 
 
 def category_pairs(
-    photos: Sequence[AnnotatedPhoto], described: Sequence[Description], scorer: LikelihoodScorer
+    photos: Sequence[AnnotatedPhoto], described: Sequence[Description], scorer: MixedScorer
 ) -> tuple[Pairs, Counter]:
     """Names of categories in the photos whose objects are annotated, and what counts things.
 
@@ -135,7 +137,7 @@ def category_pairs(
     shown, hits, things = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, int)
     found = []
     for row, (photo, seen) in enumerate(used):
-        own = region_scores(scorer.log_likelihoods(seen.codes, phrases), seen.objectness)  # (R, M)
+        own = region_scores(scorer.values(seen.codes, phrases), seen.objectness)  # (R, M)
         found.append((torch.from_numpy(seen.boxes), own))
         scores[row] = own.max(axis=0)
         for column, phrase in enumerate(phrases):
@@ -168,7 +170,7 @@ def category_pairs(
 def phrase_pairs(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: LikelihoodScorer,
+    scorer: MixedScorer,
     *,
     count: int,
     seed: int,
@@ -203,7 +205,7 @@ def phrase_pairs(
     counts = [len(own.codes) for own in seen]
     objectness = np.concatenate([own.objectness for own in seen])
     phrases = [phrase for _, phrase, _ in asked.values()]
-    scores, regions = scorer.best_regions(
+    scores, regions = scorer.best_values(
         np.concatenate([own.codes for own in seen]),
         phrases,
         photos=np.repeat(np.arange(len(seen)), counts),
@@ -239,11 +241,13 @@ def covers(box: Floats, truths: Sequence[Sequence[float]]) -> bool:
 
 def compare(sets: dict[str, Pairs], spoken: Spoken, zero: Spoken) -> list[Row]:
     """Average precision, and recall, of each set of pairs by each share of each estimator."""
+    word_by_word = any(own.shape[1] > 1 for each in spoken.values() for own in each)
     priors = {
         "none": {title: np.zeros(len(pairs.phrases)) for title, pairs in sets.items()},
         **{
             name: {title: np.array([*map(estimator, spoken[title])]) for title in sets}
             for name, estimator in ESTIMATORS.items()
+            if name != OF_EACH_WORD or word_by_word
         },
         "the LSTM on a code of zeros": {
             title: np.array([own.sum() for own in zero[title]]) for title in sets
@@ -377,6 +381,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, help="for landmarks, where the weights have none")
     parser.add_argument("--phrase-photos", type=int, default=150, help="that phrases are asked of")
     parser.add_argument("--model", type=Path, help="weights; default: those that ship")
+    parser.add_argument("--score", choices=MIXTURES, help="default: the model's")
     parser.add_argument("--threads", type=int, help="of the network; default: PyTorch's own choice")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write everything as JSON to this file")
@@ -396,7 +401,7 @@ def main() -> None:
     tables = measure(
         photos,
         described,
-        LikelihoodScorer(checkpoint, device="cpu", bfloat16=True),
+        MixedScorer(checkpoint, options.score, device="cpu", bfloat16=True),
         quick,
         landmarks,
         phrase_photos=options.phrase_photos,
@@ -413,7 +418,7 @@ def main() -> None:
 def measure(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: LikelihoodScorer,
+    scorer: MixedScorer,
     quick: QuickLikelihood,
     landmarks: Floats,
     *,
@@ -426,7 +431,12 @@ def measure(
     sets = {"categories": categories, "phrases": phrases}
     spoken, zero = (
         {
-            title: [quick.spoken(codes, phrase) for phrase in pairs.phrases]
+            title: [
+                quick.spoken(codes, phrase)
+                if scorer.score == "likelihood"
+                else scorer.values(codes, [phrase])
+                for phrase in pairs.phrases
+            ]
             for title, pairs in sets.items()
         }
         for codes in (landmarks, np.zeros((1, quick.code_size), np.float32))
@@ -445,7 +455,7 @@ def tables_of(
         "Landmarks": by_number(sets, spoken, seed=seed),
     }
     for title, pairs in sets.items():
-        priors = np.array([word_priors(each).sum() for each in spoken[title]])
+        priors = np.array([mean_probability(each) for each in spoken[title]])
         facts.append(
             {
                 "pairs": title,

@@ -63,21 +63,19 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
     import torch
 
     from dcsearch.device import has_bfloat16
-    from dcsearch.likelihood import LikelihoodScorer
+    from dcsearch.mixed_score import MixedScorer
     from dcsearch.model.checkpoint import load_checkpoint
 
     searcher = index.searcher()
-    scorer = LikelihoodScorer(
-        load_checkpoint(searcher.header.path),
-        device="cpu",
-        bfloat16=has_bfloat16(torch.device("cpu")),
-    )
+    checkpoint = load_checkpoint(searcher.header.path)
+    scorer = MixedScorer(checkpoint, device="cpu", bfloat16=has_bfloat16(torch.device("cpu")))
+    exactly = MixedScorer(checkpoint, device="cpu")
     phrases = [read_phrase(text, searcher.vocabulary) for text in texts]
     ids, best = [], []
     for chunk in read_codes(index.database, chunk=256):
         owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
         added = objectness_score(chunk.objectness)
-        scores, _ = scorer.best_regions(chunk.codes, phrases, photos=owners, bias=added)  # (P, M)
+        scores, _ = scorer.best_values(chunk.codes, phrases, photos=owners, bias=added)  # (P, M)
         some = chunk.counts[: len(scores)] > 0
         ids.append(chunk.photo_ids[: len(scores)][some])
         best.append(scores[some])
@@ -87,9 +85,9 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
         exact: list[tuple[float, int]] = []
         likely = photo_ids[np.argsort(-column)[: 8 * top]]
         for chunk in read_codes(index.database, photo_ids=likely):
-            spoken = searcher.quick.log_likelihoods(chunk.codes, [phrase])[:, 0]
+            values = exactly.values(chunk.codes, [phrase])[:, 0]
             starts = np.cumsum(chunk.counts) - chunk.counts
-            found = np.maximum.reduceat(spoken + objectness_score(chunk.objectness), starts)
+            found = np.maximum.reduceat(values + objectness_score(chunk.objectness), starts)
             exact += zip((-found).tolist(), chunk.photo_ids.tolist(), strict=True)
         answers.append([photo_id for _, photo_id in sorted(exact)[:top]])
     return answers

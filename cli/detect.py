@@ -19,8 +19,10 @@ from cli.options import (
     OutputFormat,
     Print0,
     Save,
+    ScoredBy,
     Top,
     chosen_format,
+    chosen_score,
 )
 from cli.query import check_pictures
 from cli.render import (
@@ -71,6 +73,7 @@ def detect(
     ],
     top: Top = 5,
     min_score: MinScore = None,
+    score: ScoredBy = None,
     format: OutputFormat = Format.table,
     json: Json = False,
     print0: Print0 = False,
@@ -85,7 +88,7 @@ def detect(
 
     from dcsearch.describe import Describer
     from dcsearch.detection import detect as detections_of
-    from dcsearch.likelihood import LikelihoodScorer
+    from dcsearch.mixed_score import MixedScorer
     from dcsearch.model.checkpoint import load_checkpoint
     from dcsearch.phrase import read_phrase
 
@@ -93,7 +96,7 @@ def detect(
     wanted = read_phrase(phrase, checkpoint.vocabulary)
     warn_of_unknown_words(wanted.unknown)
     photos = GivenPhotos(images, max_megapixels=max_megapixels)
-    scorer = LikelihoodScorer(checkpoint, device=device.value)
+    scorer = MixedScorer(checkpoint, chosen_score(score), device=device.value)
     found = []
     for path, description in photos.described(Describer(checkpoint, device=device.value)):
         detections = detections_of(description, wanted, scorer, top=top, min_score=min_score)

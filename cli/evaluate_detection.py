@@ -21,7 +21,7 @@ from cli.evaluation import (
     show,
 )
 from cli.exits import DONE
-from cli.options import Device, Json, Model, On, a_number
+from cli.options import Device, Json, Model, On, ScoredBy, a_number, chosen_score
 from cli.progress import Bar
 from cli.terminal import short_path
 from dcsearch.errors import UsageError
@@ -62,6 +62,7 @@ def detection(
         int,
         typer.Option("--per-photo", metavar="N", min=1, help="Boxes of a name in a photo."),
     ] = 100,
+    score: ScoredBy = None,
     split: Split = None,
     limit: Limit = None,
     bfloat16: Bfloat16 = None,
@@ -94,6 +95,7 @@ def detection(
             markdown=markdown,
             figures=figures,
             bar=bar,
+            score=chosen_score(score),
             bfloat16=bfloat16,
         )
         if names is None:

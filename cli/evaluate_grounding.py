@@ -19,7 +19,7 @@ from cli.evaluation import (
     show,
 )
 from cli.exits import DONE
-from cli.options import Device, Json, Model, On
+from cli.options import Device, Json, Model, On, ScoredBy, chosen_score
 from cli.progress import Bar
 
 
@@ -28,6 +28,7 @@ def grounding(
     long_phrases: Annotated[
         bool, typer.Option("--long-phrases", help="Ask for the long phrases too.")
     ] = False,
+    score: ScoredBy = None,
     split: Split = None,
     limit: Limit = None,
     bfloat16: Bfloat16 = None,
@@ -58,6 +59,7 @@ def grounding(
             markdown=markdown,
             figures=figures,
             bar=bar,
+            score=chosen_score(score),
             bfloat16=bfloat16,
         )
         report = evaluate_grounding(

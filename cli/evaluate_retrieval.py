@@ -21,7 +21,7 @@ from cli.evaluation import (
     show,
 )
 from cli.exits import DONE
-from cli.options import Device, Json, Model, On, a_number
+from cli.options import Device, Json, Model, On, ScoredBy, a_number, chosen_score
 from cli.progress import Bar
 
 SCORING = "Scoring"
@@ -106,28 +106,31 @@ def retrieval(
             help="Share of log p(phrase) that is taken off; it matters to --mean probability.",
         ),
     ] = 0.0,
+    score: ScoredBy = None,
     likelihood: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--likelihood",
             metavar="X",
             min=0,
             callback=a_number,
             rich_help_panel=SCORING,
+            show_default="as --score has it",
             help="Weight of the log-likelihood.",
         ),
-    ] = 1.0,
+    ] = None,
     similarity: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--similarity",
             metavar="X",
             min=0,
             callback=a_number,
             rich_help_panel=SCORING,
+            show_default="as --score has it",
             help="Weight of the cosine of phrase and region, where the model has the embedding.",
         ),
-    ] = 0.0,
+    ] = None,
     sweep: Annotated[
         bool,
         typer.Option(
@@ -151,8 +154,10 @@ def retrieval(
     from dcsearch.evaluation.retrieval import evaluate_retrieval
     from dcsearch.evaluation.scoring import MEANS, Scoring
     from dcsearch.model.header import read_header
-    from dcsearch.region_score import OBJECTNESS_WEIGHT
+    from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, default_score
 
+    embedding_size = read_header(model).config.get("embedding_size", 0)
+    mixture = MIXTURES[chosen_score(score) or default_score(embedding_size)]
     chosen = Scoring(
         mean=mean.value,
         end=end,
@@ -160,8 +165,8 @@ def retrieval(
         unknown=unknown.value,
         objectness_weight=OBJECTNESS_WEIGHT if objectness is None else objectness,
         prior=prior,
-        likelihood=likelihood,
-        similarity=similarity,
+        likelihood=mixture.likelihood if likelihood is None else likelihood,
+        similarity=mixture.similarity if similarity is None else similarity,
     )
     scorings = [chosen]
     if sweep:
@@ -176,9 +181,12 @@ def retrieval(
             Scoring(mean="probability", prior=1.0),
             Scoring(mean="probability", per_word=True),
         ]
-        if read_header(model).config.get("embedding_size"):
-            scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0, 20.0)]
-            scorings += [Scoring(likelihood=0.0, similarity=weight) for weight in (10.0, 20.0)]
+        if embedding_size:
+            scorings += [
+                Scoring(likelihood=each, similarity=20.0, objectness_weight=weight)
+                for each, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
+            ]
+            scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
         scorings = list(dict.fromkeys(scorings))
     with Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from dcsearch.describe import Describer, Description
     from dcsearch.evaluation.proposals import Proposer
     from dcsearch.evaluation.report import Report
-    from dcsearch.likelihood import LikelihoodScorer
+    from dcsearch.mixed_score import MixedScorer
     from dcsearch.model.checkpoint import Checkpoint
+    from dcsearch.region_score import Score
 
 REGIONS = "Regions"
 
@@ -126,7 +127,7 @@ class Evaluation:
     photos: "list[AnnotatedPhoto]"
     described: "list[Description]"  # of each photo
     checkpoint: "Checkpoint"
-    scorer: "LikelihoodScorer"
+    scorer: "MixedScorer"
     seconds: dict[str, float]  # to describe a photo, mean by stage, of the runs that described them
     source: str  # where the boxes come from, for the settings of a report
 
@@ -147,6 +148,7 @@ def prepare(
     bar: Bar,
     captions: bool = False,
     similarity: bool = False,
+    score: "Score | None" = None,
     bfloat16: bool | None = None,
 ) -> Evaluation:
     """The photos of a dataset, described by the network or read back from an earlier time.
@@ -166,7 +168,7 @@ def prepare(
     from dcsearch.describe import REVISION, Describer
     from dcsearch.device import has_bfloat16
     from dcsearch.errors import DataError
-    from dcsearch.likelihood import LikelihoodScorer
+    from dcsearch.mixed_score import MixedScorer
     from dcsearch.model.checkpoint import load_checkpoint
     from dcsearch.similarity import SimilarityScorer
     from indexer.scratch import Scratch, default_scratch_folder, fingerprint
@@ -214,8 +216,9 @@ def prepare(
         photos=photos,
         described=described,
         checkpoint=checkpoint,
-        scorer=LikelihoodScorer(
+        scorer=MixedScorer(
             checkpoint,
+            score,
             device=device.value,
             bfloat16=has_bfloat16(describer.device) if bfloat16 is None else bfloat16,
         ),

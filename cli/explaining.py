@@ -24,7 +24,8 @@ def explanation_table(explained: "Iterable[tuple[int, Path, Explanation]]") -> "
     """A block of rows for each region explained, with the rank and the path of its photo.
 
     A row for every word with its log-likelihood here, in this region, and anywhere; their
-    difference is its evidence. The column of evidence adds up to the score below it.
+    difference, times the likelihood's weight, is its evidence. The column of evidence adds up to
+    the score below it.
     """
     from dcsearch.explanation import END
 
@@ -37,6 +38,10 @@ def explanation_table(explained: "Iterable[tuple[int, Path, Explanation]]") -> "
             word = "(end)" if each.word == END else each.word
             numbers = f"{each.log_likelihood:.2f}", f"{each.log_prior:.2f}"
             add_row(table, *named, word, *numbers, f"{each.evidence:+.2f}")
+            named = ["", "", ""]
+        if explanation.similarity is not None:
+            near, added = f"{explanation.similarity:.2f}", f"{explanation.similarity_score:+.2f}"
+            add_row(table, *named, "embedding", near, "", added)
             named = ["", "", ""]
         thing = f"{explanation.objectness:.2f}"
         add_row(table, "", "", "", "objectness", thing, "", f"{explanation.objectness_score:+.2f}")
@@ -56,6 +61,14 @@ def explanation_fields(explanation: "Explanation") -> dict[str, Any]:
             }
             for each in explanation.words
         ],
+        **(
+            {}
+            if explanation.similarity is None
+            else {
+                "similarity": number(explanation.similarity),
+                "similarity_score": number(explanation.similarity_score),
+            }
+        ),
         "objectness_score": number(explanation.objectness_score),
         "score": number(explanation.score),
     }

@@ -3,11 +3,14 @@
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dcsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from dcsearch.region_score import Score
 
 SHARED = "Index and model"
 OUTPUT = "Output"
@@ -29,6 +32,14 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     paths = "paths"
+
+
+class RegionScore(StrEnum):
+    """What makes a region's score: the names of `dcsearch.region_score.MIXTURES`."""
+
+    likelihood = "likelihood"
+    fused = "fused"
+    embedding = "embedding"
 
 
 def a_number(value: float | None) -> float | None:
@@ -145,6 +156,15 @@ MinScore = Annotated[
         help="Leave out what scores less; 0 is no better than chance, 2 a good start.",
     ),
 ]
+ScoredBy = Annotated[
+    RegionScore | None,
+    typer.Option(
+        "--score",
+        show_default="fused, where the model has the embedding",
+        help="What makes a region's score: the phrase's likelihood; how near the two lie in the "
+        "space that phrases and regions share (embedding); or both (fused).",
+    ),
+]
 OutputFormat = Annotated[
     Format,
     typer.Option(
@@ -181,6 +201,11 @@ Sheet = Annotated[
         help="Write the whole answer as one contact sheet, a PNG file.",
     ),
 ]
+
+
+def chosen_score(score: RegionScore | None) -> "Score | None":
+    """The value of --score as the library takes it."""
+    return None if score is None else score.value
 
 
 def chosen_format(

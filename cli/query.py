@@ -44,9 +44,11 @@ from cli.options import (
     OutputFormat,
     Print0,
     Save,
+    ScoredBy,
     Sheet,
     Top,
     chosen_format,
+    chosen_score,
 )
 from cli.progress import Bar
 from cli.terminal import say, short_path, warn, warn_of_unknown_words
@@ -54,6 +56,7 @@ from cli.terminal import say, short_path, warn, warn_of_unknown_words
 if TYPE_CHECKING:
     from dcsearch.question import Question
     from indexer.answer import Answer
+
 
 # Who types `dcsearch query a red bus` asks three phrases; these words alone are never meant.
 ARTICLES = frozenset({"a", "an", "the", "of", "in", "on", "with", "and"})
@@ -82,6 +85,7 @@ def query(
         typer.Option("--exact", help="Score every region; slow, and nearly always the same."),
     ] = False,
     explain: Explain = False,
+    score: ScoredBy = None,
     distinct: And = False,
     same_region: SameRegion = False,
     without: Not = None,
@@ -152,6 +156,7 @@ def query(
                 only=only,
                 exact=exact,
                 explain=explain,
+                score=chosen_score(score),
                 on_progress=lambda done, of: bar.reach(done, total=of),
             )
     warn_of_unknown_words(answer.unknown_words)

@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import nms
 
 from dcsearch.describe import Description
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.phrase import Phrase
 from dcsearch.region_score import evidence_scores
 
@@ -26,7 +26,7 @@ class Detection:
 def detect(
     description: Description,
     phrase: Phrase,
-    scorer: LikelihoodScorer,
+    scorer: MixedScorer,
     *,
     top: int = 5,
     min_score: float | None = None,
@@ -44,7 +44,8 @@ def detect(
     """
     log_likelihood = scorer.log_likelihood(description.codes, phrase)  # (N,)
     log_prior = scorer.log_prior(phrase)
-    scores = evidence_scores(log_likelihood, log_prior, description.objectness)
+    values = scorer.values(description.codes, [phrase])[:, 0]  # (N,)
+    scores = evidence_scores(values, scorer.prior(phrase), description.objectness)
     boxes = torch.from_numpy(description.boxes)
     kept = nms(boxes, torch.from_numpy(scores).float(), overlap).tolist()[:top]
     x0, y0, x1, y1 = description.boxes.T.tolist() if len(boxes) else ([], [], [], [])

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcsearch.phrase import Phrase
-from dcsearch.prior import word_priors
+from dcsearch.prior import log_mean, word_priors
+from dcsearch.quick_embedding import QuickEmbedding
 from dcsearch.quick_likelihood import QuickLikelihood
-from dcsearch.region_score import objectness_score
+from dcsearch.region_score import MIXTURES, Mixture, objectness_score
 
 END = "<end>"  # no word: punctuation is never part of one
 
@@ -20,11 +21,12 @@ class WordEvidence:
     word: str
     log_likelihood: float  # log p(word | words before it, region)
     log_prior: float  # log p(word | words before it), of any region
+    weight: float = 1.0  # of the likelihood in the score
 
     @property
     def evidence(self) -> float:
         """What the word says for the region, or against it where it is below 0."""
-        return self.log_likelihood - self.log_prior
+        return self.weight * (self.log_likelihood - self.log_prior)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,9 @@ class Explanation:
 
     Attributes:
         phrase: as it was asked; words that the model does not know are not among `words`.
-        words: in order, END last.
+        words: in order, END last; none where the likelihood has no say.
+        similarity: cosine of phrase and region, -1 to 1; None where it has no say.
+        similarity_score: what it adds, seen from regions at large.
         objectness: of the region, in (0, 1).
         objectness_score: what it adds, <= 0.
     """
@@ -42,11 +46,14 @@ class Explanation:
     words: tuple[WordEvidence, ...]
     objectness: float
     objectness_score: float
+    similarity: float | None = None
+    similarity_score: float = 0.0
 
     @property
     def score(self) -> float:
         """The score of the region: the sum of everything above."""
-        return sum(word.evidence for word in self.words) + self.objectness_score
+        words = sum(word.evidence for word in self.words)
+        return words + self.similarity_score + self.objectness_score
 
 
 def explain(
@@ -55,6 +62,9 @@ def explain(
     codes: NDArray[np.floating],
     objectness: NDArray[np.floating],
     phrase: Phrase,
+    *,
+    mixture: Mixture = MIXTURES["likelihood"],
+    embedding: QuickEmbedding | None = None,
 ) -> list[Explanation]:
     """Explanations of the scores of regions for a phrase, in their order.
 
@@ -64,26 +74,44 @@ def explain(
         codes: (N, E) of the regions; N may be 0.
         objectness: (N,) of the regions.
         phrase: that they were aligned to.
+        mixture: that they were scored by.
+        embedding: of the phrase and the regions, where similarity has a say.
 
     Raises:
         ValueError: there is no landmark.
     """
-    priors = word_priors(quick.spoken(landmarks, phrase)).tolist()
-    words = (*phrase.words, END)
+    anywhere = quick.spoken(landmarks, phrase)  # (K, T + 1)
+    priors = word_priors(anywhere).tolist()
+    words = (*phrase.words, END) if mixture.likelihood else ()
+    cosines: list[float | None] = [None] * len(codes)
+    added = np.zeros(len(codes))
+    if mixture.similarity and embedding:
+        asked = embedding.phrase(phrase)
+        likelihoods = mixture.likelihood * anywhere.sum(axis=1)  # (K,)
+        prior = log_mean(likelihoods + mixture.similarity * (embedding.regions(landmarks) @ asked))
+        found = embedding.regions(codes) @ asked  # (N,)
+        cosines = found.tolist()
+        added = mixture.similarity * found - (prior - mixture.likelihood * sum(priors))
     return [
         Explanation(
             phrase=phrase.text,
             words=tuple(
-                WordEvidence(word=word, log_likelihood=here, log_prior=anywhere)
-                for word, here, anywhere in zip(words, spoken, priors, strict=True)
+                WordEvidence(
+                    word=word, log_likelihood=here, log_prior=prior, weight=mixture.likelihood
+                )
+                for word, here, prior in zip(words, spoken, priors, strict=False)
             ),
             objectness=thing,
-            objectness_score=added,
+            objectness_score=of_thing,
+            similarity=cosine,
+            similarity_score=of_cosine,
         )
-        for spoken, thing, added in zip(
+        for spoken, thing, of_thing, cosine, of_cosine in zip(
             quick.spoken(codes, phrase).tolist(),
             objectness.tolist(),
             objectness_score(objectness).tolist(),
+            cosines,
+            added.tolist(),
             strict=True,
         )
     ]

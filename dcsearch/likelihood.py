@@ -13,6 +13,7 @@ from dcsearch.device import choose_device
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import State, advance
 from dcsearch.phrase import Phrase
+from dcsearch.prior import log_mean
 
 _CHUNK = 4096  # regions computed at a time in a thread
 _ALONE = 512  # regions that are worth a thread
@@ -91,8 +92,7 @@ class LikelihoodScorer:
         landmarks = self.checkpoint.model.language.landmarks
         if landmarks is None:
             return 0.0
-        likelihoods = self.log_likelihood(landmarks.cpu().numpy(), phrase).astype(np.float64)
-        return float(np.logaddexp.reduce(likelihoods) - np.log(len(likelihoods)))
+        return log_mean(self.log_likelihood(landmarks.cpu().numpy(), phrase))
 
     def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
         """log p(phrase | region) of every phrase for every region.
@@ -151,7 +151,7 @@ class LikelihoodScorer:
             codes: (N, E), photo by photo.
             phrases: M.
             photos: (N,) int, 0 to P - 1 in order; the photo of each region.
-            bias: (N,), of each region.
+            bias: (N,), of each region, or (N, M), of each for each phrase.
             end: whether END counts.
             least: (P, M), the scores that matter; -inf looks for the best whatever it is, inf for
                 nothing. By default the former for all.
@@ -166,6 +166,8 @@ class LikelihoodScorer:
         # In alphabetical order those that begin alike are neighbours.
         order = sorted(range(len(phrases)), key=lambda index: phrases[index].tokens)
         root = _prefixes([phrases[index] for index in order])
+        if bias.ndim == 2:
+            bias = bias[:, order]
         back = np.argsort(order)
         scores = np.empty((count, len(phrases)), dtype=np.float32)
         regions = np.empty((count, len(phrases)), dtype=np.int64)
@@ -316,21 +318,24 @@ class _Search:
     """The best regions so far of P photos and M phrases."""
 
     photos: Tensor  # (N,) of each region
-    bias: Tensor  # (N,)
+    bias: Tensor  # (N,) or (N, M)
     scores: Tensor  # (P, M)
     regions: Tensor  # (P, M)
     end: bool
 
     def hopeful(self, phrases: Sequence[int], so_far: Tensor, rows: Tensor) -> Tensor:
         """Which regions (n,) may still be the best of their photo for one of some neighbours."""
-        least = self.scores[:, phrases[0] : phrases[-1] + 1].amin(dim=1)  # (P,)
-        return so_far + self.bias[rows] >= least[self.photos[rows]]
+        neighbours = slice(phrases[0], phrases[-1] + 1)
+        least = self.scores[:, neighbours].amin(dim=1)  # (P,)
+        bias = self.bias if self.bias.ndim == 1 else self.bias[:, neighbours].amax(dim=1)  # (N,)
+        return so_far + bias[rows] >= least[self.photos[rows]]
 
     def offer(self, phrases: Sequence[int], spoken: Tensor, rows: Tensor) -> None:
         """Take note of regions' log-likelihoods (n,) for phrases that have come to their end."""
         photos = self.photos[rows]
-        values = spoken + self.bias[rows]
         for phrase in phrases:
+            bias = self.bias if self.bias.ndim == 1 else self.bias[:, phrase]  # (N,)
+            values = spoken + bias[rows]
             before = self.scores[:, phrase]  # (P,)
             best = before.scatter_reduce(0, photos, values, "amax")
             winners = values >= best[photos]

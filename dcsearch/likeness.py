@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcsearch.plane import Projection
+from dcsearch.prior import log_mean
 
 Floats = NDArray[np.floating[Any]]
 
@@ -36,7 +37,7 @@ class Likeness:
         square = max(float(self.point @ self.point), 1e-6)
         self.steepness = CONCENTRATION / (2 * square)
         exact = self.log_likelihoods(landmarks).astype(np.float64)
-        self.prior = float(np.logaddexp.reduce(exact) - np.log(len(exact)))
+        self.prior = log_mean(exact)
         self.deviation = float(np.sqrt(((self(projection(landmarks)) - exact) ** 2).mean()))
 
     def log_likelihoods(self, codes: Floats) -> NDArray[np.float32]:

@@ -19,6 +19,11 @@ def log_prior(quick: QuickLikelihood, landmarks: NDArray[np.floating], phrase: P
     return float(word_priors(quick.spoken(landmarks, phrase)).sum())
 
 
+def log_mean(values: NDArray[np.floating]) -> float:
+    """Logarithm of the mean of exp(value), of landmarks' values (K,), K >= 1."""
+    return float(np.logaddexp.reduce(values.astype(np.float64)) - np.log(len(values)))
+
+
 def word_priors(spoken: NDArray[np.floating]) -> NDArray[np.float64]:
     """log p of each of a phrase's T words, given those before it, and of END, of any region.
 

@@ -17,6 +17,7 @@ from dcsearch.phrase import Phrase
 
 Floats = NDArray[np.float32]
 _REMEMBERED = 150  # beginnings, about a megabyte each
+_WORDS_REMEMBERED = 1000  # words, four kilobytes each
 _ROWS = 1024  # regions in one softmax, so that its logits stay in the processor's cache
 _LIKELY = 512  # words that make up nearly all of a softmax after a given beginning
 _FAR = 10.0  # nats below the best from which on a landmark is not read to the end
@@ -36,7 +37,7 @@ class LikelyWords(NamedTuple):
     """The part of the vocabulary that nearly all of a softmax after some beginning falls to."""
 
     tokens: NDArray[np.int64]  # (L,)
-    output: Floats  # (H, L)
+    output: Floats  # (L, H)
     bias: Floats  # (L,)
     rest: float  # what the others add to the logarithm of the normaliser
 
@@ -57,7 +58,6 @@ class QuickLikelihood:
             self._input_bias = weights["input_gates.bias"]
             self._hidden_gates = weights["hidden_gates.weight"].T.copy()  # (H, 4H)
             self._output = weights["output.weight"]  # (V + 1, H)
-            self._output_columns = self._output.T.copy()
             self._output_bias = weights["output.bias"]
             self.landmarks = weights.get("landmarks")  # (K, E) codes of regions at large, or None
             self.code_size, size = len(self._input_gates), len(self._hidden_gates)
@@ -76,6 +76,11 @@ class QuickLikelihood:
         )
         if not whole:
             raise damaged(header.path)
+        # sigmoid(x) is half of 1 + tanh(x / 2), so that one tanh does for all gates.
+        halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], dtype=np.float32), size)  # (4H,)
+        for weights_of in (self._input_gates, self._input_bias, self._hidden_gates):
+            weights_of *= halves
+        self._gates_of: dict[int, Floats] = {}  # (4H,) of tokens that were read lately
 
     def begin(self, codes: NDArray[np.floating], likely: LikelyWords | None = None) -> State:
         """States after the stored codes (N, E) and START have been read; `likely` as in `step`."""
@@ -95,7 +100,7 @@ class QuickLikelihood:
         """
         hidden, cell = self._advance(state, token)
         if likely:
-            logits = hidden @ likely.output
+            logits = hidden @ likely.output.T
             logits += likely.bias
             return State(hidden, cell, _softmax(logits)[2] + likely.rest)
         normaliser = np.empty(len(hidden), dtype=np.float32)
@@ -115,7 +120,7 @@ class QuickLikelihood:
         covered = shares[:, chosen].sum(axis=1) / total  # (N,)
         likely = LikelyWords(
             tokens=chosen,
-            output=self._output_columns[:, chosen],
+            output=self._output[chosen],
             bias=self._output_bias[chosen],
             rest=float(-np.log(covered) @ weights),
         )
@@ -127,19 +132,28 @@ class QuickLikelihood:
             return likely
         return LikelyWords(
             tokens=np.append(likely.tokens, token),
-            output=np.column_stack([likely.output, self._output[token]]),
+            output=np.append(likely.output, self._output[token][None], axis=0),
             bias=np.append(likely.bias, self._output_bias[token]),
             rest=likely.rest,
         )
 
     def _advance(self, state: State, token: int) -> tuple[Floats, Floats]:
         gates = state.hidden @ self._hidden_gates
-        gates += self._words[token] @ self._input_gates + self._input_bias
+        gates += self._word_gates(token)
         return _advance(gates, state.cell)
+
+    def _word_gates(self, token: int) -> Floats:
+        """What a token adds to the gates, (4H,)."""
+        gates = self._gates_of.get(token)
+        if gates is None:
+            gates = self._words[token] @ self._input_gates + self._input_bias
+            if len(self._gates_of) < _WORDS_REMEMBERED:
+                self._gates_of[token] = gates
+        return gates
 
     def _logits(self, hidden: Floats) -> Floats:
         """Of every word and END: (N, V + 1) of hidden states (N, H)."""
-        logits: Floats = hidden @ self._output_columns
+        logits: Floats = hidden @ self._output.T
         logits += self._output_bias
         return logits
 
@@ -260,14 +274,17 @@ def _softmax(logits: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _advance(gates: Floats, cell: Floats) -> tuple[Floats, Floats]:
-    """Hidden and cell state of gates (N, 4H) and cells (N, H); the gates are overwritten."""
+    """Hidden and cell state of gates (N, 4H), all but the candidates' halved, and cells (N, H);
+    the gates are overwritten."""
     size = cell.shape[1]
-    inner = np.tanh(gates[:, 2 * size : 3 * size])  # (N, H)
-    np.negative(gates, out=gates)
-    np.exp(np.minimum(gates, 80.0, out=gates), out=gates)  # beyond, 1 / (1 + exp) is 0 anyway
-    gates += 1.0
-    np.reciprocal(gates, out=gates)
-    write, forget, output = gates[:, :size], gates[:, size : 2 * size], gates[:, 3 * size :]
-    kept = forget * cell + write * inner
-    hidden = output * np.tanh(kept)
+    np.tanh(gates, out=gates)
+    for open_share in (gates[:, : 2 * size], gates[:, 3 * size :]):
+        open_share += 1.0
+        open_share *= 0.5
+    write, forget, candidate, output = np.split(gates, 4, axis=1)
+    kept = forget * cell
+    write *= candidate
+    kept += write
+    hidden = np.tanh(kept)
+    hidden *= output
     return hidden, kept

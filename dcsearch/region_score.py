@@ -1,12 +1,36 @@
 """Score of a region for a phrase: log-likelihood, less the prior, and objectness.
 
 Objectness lets the box around a whole thing win among boxes that fit the phrase alike; the prior
-makes scores of different phrases comparable.
+makes scores of different phrases comparable. In the log-likelihood's place, or beside it, may stand
+how near phrase and region lie in the space that they share.
 """
+
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 OBJECTNESS_WEIGHT = 2.0
+
+Score = Literal["likelihood", "fused", "embedding"]
+
+
+class Mixture(NamedTuple):
+    """What a region's score for a phrase is made of, before prior and objectness."""
+
+    likelihood: float  # weight of log p(phrase | region)
+    similarity: float  # weight of their cosine
+
+
+MIXTURES: dict[Score, Mixture] = {
+    "likelihood": Mixture(1.0, 0.0),
+    "fused": Mixture(0.5, 20.0),
+    "embedding": Mixture(0.0, 20.0),
+}  # docs/evaluation.md compares them
+
+
+def default_score(embedding_size: int) -> Score:
+    """What a model's regions are scored by where nobody says: both, where it has the space."""
+    return "fused" if embedding_size else "likelihood"
 
 
 def region_scores(

@@ -15,8 +15,9 @@ class AlignedRegion:
     Attributes:
         phrase: one of the query's phrases.
         box: x0, y0, x1, y1 in pixels of the upright original.
-        score: how well the region answers; higher is better. For a query it is the evidence,
-            log_likelihood - log_prior, and what the objectness adds.
+        score: how well the region answers; higher is better. For a query by likelihood it is the
+            evidence, log_likelihood - log_prior, and what the objectness adds; for others see
+            `dcsearch.region_score`.
         log_likelihood: log p(phrase | region), natural logarithm; None where nobody asked the
             language model.
         log_prior: log p(phrase) of regions at large; None likewise, and in old answers.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dcsearch.model.header import CheckpointHeader, read_header
 from dcsearch.question import Question, Term, parse_term
+from dcsearch.region_score import Score
 from indexer.answer import Answer
 from indexer.build import IndexProgress, IndexReport, build_index
 from indexer.caption_search import search_captions
@@ -130,6 +131,7 @@ class Index:
         only: PhotoFilter | None = None,
         exact: bool = False,
         explain: bool = False,
+        score: Score | None = None,
         record: bool = True,
         on_progress: Progress | None = None,
     ) -> Answer:
@@ -145,12 +147,15 @@ class Index:
             only: the photos that are asked for.
             exact: score every region.
             explain: say what each word adds to a region's score.
+            score: what a region's score for a phrase is made of: "likelihood", the "embedding" of
+                phrases and regions in one space, or both, "fused"; None is both, where the model
+                has the embedding.
             record: keep question and answer in the history.
             on_progress: told (photos done, photos to do) where that takes long.
 
         Raises:
             UsageError: no phrase, or one that cannot be read; a photo that cannot be opened, or has
-                no pixel in its box; or top or per_image below 1.
+                no pixel in its box; top or per_image below 1; or a score that the model has not.
             IndexUnusable: the index holds no photos, or another model's.
             CheckpointError: the model's file cannot be read.
         """
@@ -166,6 +171,7 @@ class Index:
             per_image=per_image,
             exact=exact,
             explain=explain,
+            score=score,
             examples={term.text: self.example(*parse_example(term.text)) for term in regions},
         )
         return self._ask(question, options, only, record, on_progress)

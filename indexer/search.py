@@ -26,11 +26,17 @@ from dcsearch.likeness import Likeness
 from dcsearch.model.header import CheckpointHeader
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.plane import Plane
-from dcsearch.prior import word_priors
+from dcsearch.prior import log_mean
 from dcsearch.question import Question
 from dcsearch.quick_embedding import QuickEmbedding
 from dcsearch.quick_likelihood import Landmarks, QuickLikelihood
-from dcsearch.region_score import evidence_scores, objectness_score
+from dcsearch.region_score import (
+    MIXTURES,
+    Score,
+    default_score,
+    evidence_scores,
+    objectness_score,
+)
 from dcsearch.vocabulary import Vocabulary
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.codes import PhotoRegions, code_chunks, codes_at, photo_regions
@@ -65,6 +71,8 @@ class SearchOptions:
         photo_ids: only these photos; None: all.
         exact: look at every region.
         explain: say what each word adds to a region's score.
+        score: what a region's score for a phrase is made of, see `dcsearch.region_score`; None is
+            the model's default.
         examples: what the question's phrases stand for that are no words but regions; their photos
             are no answers.
     """
@@ -74,26 +82,34 @@ class SearchOptions:
     photo_ids: Ints | None = None
     exact: bool = False
     explain: bool = False
+    score: Score | None = None
     examples: Mapping[str, Example] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the numbers.
 
         Raises:
-            UsageError: one is below 1.
+            UsageError: one is below 1, or there is no such score.
         """
         if self.top < 1 or self.per_image < 1:
             raise UsageError(
                 f"--top and --per-image must be at least 1, got {self.top} and {self.per_image}"
             )
+        if self.score is not None and self.score not in MIXTURES:
+            raise UsageError(f"no score {self.score!r}; choose one of {', '.join(MIXTURES)}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Column:
-    """A phrase of the question: its prior, its likelihoods, and how they are guessed."""
+    """A phrase of the question: its prior, its likelihoods, and how they are guessed.
+
+    By `SearchOptions.score` something else may be meant wherever there is talk of likelihoods.
+    """
 
     phrase: Phrase | None  # None: a region, whose like is sought
     prior: float  # log p(phrase)
+    log_prior: float  # the same, whatever is meant by likelihoods
+    spoken: Callable[[Floats, Floats], Floats]  # (N,) log p(phrase | region), of codes and values
     log_likelihoods: Callable[[Floats], Floats]  # (N,) of codes (N, E)
     nearly: Callable[[Floats], Floats]  # the same in less time, to a few hundredths
     plane: Plane | Likeness
@@ -210,6 +226,11 @@ class Searcher:
             None if text in options.examples else read_phrase(text, self.vocabulary)
             for text in question.phrases
         ]
+        score = options.score or default_score(self.header.config.get("embedding_size", 0))
+        if MIXTURES[score].similarity and self.embedding is None:
+            raise UsageError(
+                f"the model {self.header.name} has no phrase embedding; leave out --score {score}"
+            )
         with self.database.reading() as connection:
             self._require_model(connection)
         vectors = self.cache.current(on_progress=on_progress)
@@ -219,12 +240,14 @@ class Searcher:
                 "dcsearch index PHOTOS"
             )
         columns = [
-            self._column(phrase, vectors) if phrase else _likeness(options.examples[text], vectors)
+            self._column(phrase, vectors, score)
+            if phrase
+            else _likeness(options.examples[text], vectors)
             for text, phrase in zip(question.phrases, phrases, strict=True)
         ]
         with self.database.reading() as connection:
             self._require_model(connection)  # once more, in the transaction that answers
-            look = _Look(self, connection, vectors, question, columns, options)
+            look = _Look(self, connection, vectors, question, columns, options, score)
             found = look.everywhere(on_progress) if options.exact else look.at_candidates()
             least = -np.inf if question.min_score is None else question.min_score
             found = [one for one in found if one.alignment.score >= least][: options.top]
@@ -249,6 +272,7 @@ class Searcher:
             "top": options.top,
             "per_image": options.per_image,
             "exact": options.exact,
+            **({"score": options.score} if options.score else {}),
             **question.options(),
             **(asked or {}),
         }
@@ -281,22 +305,50 @@ class Searcher:
         """Remove what was only made for as long as this lives."""
         self.cache.close()
 
-    def _column(self, phrase: Phrase, vectors: Vectors) -> _Column:
+    def _column(self, phrase: Phrase, vectors: Vectors, score: Score) -> _Column:
         known = self._landmarks
         if known is None or known.codes is not vectors.landmarks:
             known = self._landmarks = Landmarks(self.quick, vectors.landmarks)
-        spoken, likely = known.read(phrase)
+        reading = known.read(phrase)
+        mixture = MIXTURES[score]
+        nowhere = np.empty(0, dtype=np.float32)
+        asked = self.embedding.phrase(phrase) if self.embedding else nowhere
+
+        def near(codes: Floats) -> Floats:
+            assert self.embedding
+            return self.embedding.regions(codes) @ asked
+
+        def mixed(codes: Floats, spoken: Callable[[], Floats]) -> Floats:
+            values = np.zeros(len(codes), dtype=np.float32)
+            if mixture.likelihood:
+                values += mixture.likelihood * spoken().sum(axis=1)
+            if mixture.similarity:
+                values += mixture.similarity * near(codes)
+            return values
+
+        def spoken(codes: Floats, values: Floats) -> Floats:
+            if not mixture.similarity:
+                return values
+            if not mixture.likelihood:
+                return self.quick.log_likelihoods(codes, [phrase])[:, 0]
+            return (values - mixture.similarity * near(codes)) / mixture.likelihood
+
+        values = mixed(known.codes, lambda: reading.spoken)
         points = vectors.projection(known.codes)
-        plane = Plane(points, spoken.sum(axis=1))
+        plane = Plane(points, values)
         other = None
         if self.embedding:
-            near = self.embedding.regions(known.codes) @ self.embedding.phrase(phrase)
-            other = score_query(Plane(points, self.embedding.scale * near).slope)
+            cosines = self.embedding.scale * near(known.codes)
+            other = score_query(Plane(points, cosines).slope)
         return _Column(
             phrase=phrase,
-            prior=float(word_priors(spoken).sum()),
-            log_likelihoods=lambda codes: self.quick.log_likelihoods(codes, [phrase])[:, 0],
-            nearly=lambda codes: self.quick.spoken(codes, phrase, likely).sum(axis=1),
+            prior=log_mean(values),
+            log_prior=log_mean(reading.spoken.sum(axis=1)),
+            spoken=spoken,
+            log_likelihoods=lambda codes: mixed(codes, lambda: self.quick.spoken(codes, phrase)),
+            nearly=lambda codes: mixed(
+                codes, lambda: self.quick.spoken(codes, phrase, reading.likely)
+            ),
             plane=plane,
             query=lambda: score_query(plane.slope),
             other_query=other,
@@ -314,6 +366,8 @@ def _likeness(example: Example, vectors: Vectors) -> _Column:
     return _Column(
         phrase=None,
         prior=likeness.prior,
+        log_prior=likeness.prior,
+        spoken=lambda codes, values: values,
         log_likelihoods=likeness.log_likelihoods,
         nearly=likeness.log_likelihoods,
         plane=likeness,
@@ -332,7 +386,9 @@ class _Look:
         question: Question,
         columns: Sequence[_Column],
         options: SearchOptions,
+        score: Score,
     ) -> None:
+        self.score = score
         self.searcher, self.connection, self.vectors = searcher, connection, vectors
         self.columns, self.options = columns, options
         self.priors = np.array([column.prior for column in columns])  # (M,)
@@ -628,12 +684,11 @@ class _Look:
 
     def everywhere(self, on_progress: Callable[[int, int], None] | None) -> list[_Found]:
         """The best photos after all regions were looked at."""
-        from dcsearch.likelihood import LikelihoodScorer
+        from dcsearch.mixed_score import MixedScorer
         from dcsearch.model.checkpoint import load_checkpoint
 
-        scorer = LikelihoodScorer(
-            load_checkpoint(self.searcher.header.path), device=self.searcher.device
-        )
+        checkpoint = load_checkpoint(self.searcher.header.path)
+        scorer = MixedScorer(checkpoint, self.score, device=self.searcher.device)
         asked = [column.phrase for column in self.columns]  # None for a region
         phrases = [phrase for phrase in asked if phrase]
         answers: list[tuple[float, int]] = []  # score and -photo id, the worst first
@@ -650,13 +705,13 @@ class _Look:
                 added = objectness_score(chunk.objectness)
                 scores = np.full((len(chunk.codes), len(phrases)), np.nan)
                 owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
-                best, rows = scorer.best_regions(chunk.codes, phrases, photos=owners, bias=added)
+                best, rows = scorer.best_values(chunk.codes, phrases, photos=owners, bias=added)
                 there = chunk.counts[: len(rows)] > 0
                 np.put_along_axis(scores, rows[there], (best - self.priors)[there], axis=0)
             else:
-                spoken = iter(scorer.log_likelihoods(chunk.codes, phrases).T)
+                values = iter(scorer.values(chunk.codes, phrases).T)
                 likelihoods = [
-                    next(spoken) if column.phrase else column.log_likelihoods(chunk.codes)
+                    next(values) if column.phrase else column.log_likelihoods(chunk.codes)
                     for column in self.columns
                 ]
                 scores = evidence_scores(
@@ -740,17 +795,20 @@ class _Look:
                     photo.codes[rows],
                     photo.objectness[rows],
                     column.phrase,
+                    mixture=MIXTURES[self.score],
+                    embedding=self.searcher.embedding,
                 )
-            for row, explanation in zip(rows, explanations, strict=True):
+            values = scores[rows] - objectness_score(photo.objectness[rows]) + column.prior
+            spoken = column.spoken(photo.codes[rows], values).tolist()
+            for row, likelihood, explanation in zip(rows, spoken, explanations, strict=True):
                 x0, y0, x1, y1 = photo.boxes[row].tolist()
-                added = float(objectness_score(photo.objectness[row : row + 1])[0])
                 regions.append(
                     AlignedRegion(
                         phrase=self.question.sought[number].text,
                         box=(x0, y0, x1, y1),
                         score=float(scores[row]),
-                        log_likelihood=float(scores[row]) - added + column.prior,
-                        log_prior=column.prior,
+                        log_likelihood=likelihood,
+                        log_prior=column.log_prior,
                         objectness=float(photo.objectness[row]),
                         caption=photo.captions[row],
                         explanation=explanation,

@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from dcsearch.alignment import align
 from dcsearch.model.header import CheckpointHeader
-from dcsearch.phrase import read_phrase
+from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.question import Question
+from dcsearch.region_score import MIXTURES, Score
 from indexer import store
 from indexer.answer import Answer
 from indexer.database import Database
@@ -134,7 +135,12 @@ def assert_same(one: Sequence[Found], other: Sequence[Found]) -> None:
 
 
 def plain_loop(
-    searcher: Searcher, photos: Mapping[str, Regions], question: Question, *, top: int = 10
+    searcher: Searcher,
+    photos: Mapping[str, Regions],
+    question: Question,
+    *,
+    top: int = 10,
+    score: Score | None = None,
 ) -> list[Found]:
     """What answers a question by the definition: all regions of all photos, one photo at a time.
 
@@ -142,14 +148,22 @@ def plain_loop(
         photos: in order of their ids.
     """
     landmarks = searcher.cache.current().landmarks
+    mixture = MIXTURES[score or ("fused" if searcher.embedding else "likelihood")]
+
+    def values(codes: np.ndarray, phrase: Phrase) -> np.ndarray:
+        likely = searcher.quick.spoken(codes, phrase).sum(axis=1, dtype=np.float64)
+        if searcher.embedding is None:
+            return mixture.likelihood * likely
+        near = searcher.embedding.regions(codes) @ searcher.embedding.phrase(phrase)
+        return mixture.likelihood * likely + mixture.similarity * near
+
     phrases = [read_phrase(text, searcher.vocabulary) for text in question.phrases]
     answers = []
     for path, regions in photos.items():
         scores = np.empty((len(regions.codes), len(phrases)))
         for column, phrase in enumerate(phrases):
-            likely = searcher.quick.spoken(regions.codes, phrase).sum(axis=1, dtype=np.float64)
-            anywhere = searcher.quick.spoken(landmarks, phrase).sum(axis=1, dtype=np.float64)
-            scores[:, column] = likely - np.log(np.exp(anywhere).mean())
+            prior = np.log(np.exp(values(landmarks, phrase)).mean())
+            scores[:, column] = values(regions.codes, phrase) - prior
             scores[:, column] += 2 * np.log(regions.objectness)
         alignment = align(question, boxes=regions.boxes, scores=scores, width=WIDTH, height=HEIGHT)
         if alignment is not None:

@@ -64,7 +64,8 @@ def values_of_all(
 ) -> np.ndarray:
     """What the search looks for the best of: (N, M)."""
     words, ends = scorer.words_and_end(codes, phrases)
-    values: np.ndarray = (words + ends if end else words) + bias.astype(np.float32)[:, None]
+    bias = bias.astype(np.float32).reshape(len(codes), -1)
+    values: np.ndarray = (words + ends if end else words) + bias
     return values
 
 
@@ -92,15 +93,16 @@ def in_quarters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("of_phrases", [(), (12,)])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_best_regions_are_those_of_all_likelihoods(
-    seed: int, end: bool, scorer: LikelihoodScorer
+    seed: int, of_phrases: tuple[int, ...], end: bool, scorer: LikelihoodScorer
 ) -> None:
     chance = np.random.default_rng(seed)
     counts = chance.permutation(COUNTS)
     photos, codes = photo_of_each(counts), draw_codes(chance, sum(COUNTS))
     asked = draw_phrases(chance, 12)
-    bias = chance.normal(scale=2.0, size=len(codes))  # float64, of either sign
+    bias = chance.normal(scale=2.0, size=(len(codes), *of_phrases))  # float64, of either sign
     values = values_of_all(scorer, codes, asked, bias=bias, end=end)
     expected, _ = first_best(values, photos)
     scores, regions = scorer.best_regions(codes, asked, photos=photos, bias=bias, end=end)

@@ -558,7 +558,7 @@ def test_markdown_has_the_rows_of_the_table(evaluate: Evaluate, tmp_path: Path) 
     shown = found(evaluate("--json"))["tables"][0]["rows"]
     assert len(rows) == 2 + len(shown)  # a header and what parts it from the rows
     assert rows[0].startswith("|  | R@1 | R@5 | R@10 |")
-    assert rows[2].startswith("| FCLN | ")
+    assert rows[2].startswith("| FCLN, fused | ")
     assert any("(paper)" in row for row in rows)
     assert outcome.lines[0].split()[:2] == ["Retrieval", "R@1"]  # the terminal has it as well
 
@@ -630,12 +630,12 @@ def test_json_says_what_the_table_says(evaluate: Evaluate) -> None:
     assert document["model"]["name"] == "tiny"
     assert document["settings"] == {
         "photos": 4, "queries": 3, "phrases": 2, "regions": 10, "regions from": "model",
-        "seeds": 2, "scoring": "default",
+        "seeds": 2, "scoring": "fused",
     }  # fmt: skip
     table = evaluate()
-    ours = next(line for line in table.lines if line.startswith("FCLN "))
+    ours = next(line for line in table.lines if line.startswith("FCLN, fused "))
     first = document["tables"][0]["rows"][0]["values"]["R@1"]
-    assert ours.split()[1:4] == [f"{first['mean']:.3f}", "±", f"{first['deviation']:.3f}"]
+    assert ours.split()[2:5] == [f"{first['mean']:.3f}", "±", f"{first['deviation']:.3f}"]
     assert table.stderr.startswith("retrieval, model tiny (")
 
 
@@ -655,22 +655,27 @@ def test_the_same_seeds_give_the_same_figures(
 
 
 def test_a_sweep_has_a_row_for_each_choice(evaluate: Evaluate) -> None:
-    rows = rows_of(evaluate("--sweep", "--json"))
+    rows = rows_of(evaluate("--sweep", "--json", "--score", "likelihood"))
     means = ("", "mean probability, ")
     products = [f"FCLN, {mean}objectness {weight}" for mean in means for weight in (0, 1, 4)]
     assert set(rows) == {
-        "FCLN",
+        "FCLN, likelihood",
         "FCLN, mean probability",
         *products,
+        "FCLN, fused",
+        *(f"FCLN, objectness {weight}, fused" for weight in (1, 3)),
+        "FCLN, embedding",
+        *(f"FCLN, objectness {weight}, embedding" for weight in (1, 3)),
+        "FCLN, likelihood 1, similarity 20",
+        *(f"FCLN, objectness {weight}, likelihood 1, similarity 20" for weight in (1, 3)),
         "FCLN, without END",
         "FCLN, per word",
         "FCLN, unknown words spoken",
         "FCLN, mean probability, prior 1",
         "FCLN, mean probability, per word",
-        *(f"FCLN, similarity {weight}" for weight in (5, 10, 20)),
-        *(f"FCLN, likelihood 0, similarity {weight}" for weight in (10, 20)),
+        *(f"FCLN, likelihood 1, similarity {weight}" for weight in (5, 10)),
     }
-    assert next(iter(rows)) == "FCLN"  # what was chosen comes first
+    assert next(iter(rows)) == "FCLN, likelihood"  # what was chosen comes first
     assert len({tuple(own) for own in rows.values()}) == 1  # of the same columns
     assert all(0 <= own["R@1"] <= own["R@10"] <= 1 for own in rows.values())
 
@@ -678,15 +683,16 @@ def test_a_sweep_has_a_row_for_each_choice(evaluate: Evaluate) -> None:
 def test_in_a_sweep_what_was_chosen_comes_first_and_the_default_is_not_missing(
     evaluate: Evaluate,
 ) -> None:
+    name = "FCLN, objectness 0.5, fused"
     swept = rows_of(evaluate("--sweep", "--objectness", 0.5, "--json"))
-    assert next(iter(swept)) == "FCLN, objectness 0.5"
-    assert "FCLN" in swept
+    assert next(iter(swept)) == name
+    assert "FCLN, fused" in swept
     chosen = rows_of(evaluate("--objectness", 0.5, "--json"))
-    assert list(chosen) == ["FCLN, objectness 0.5"]
-    assert chosen["FCLN, objectness 0.5"] == pytest.approx(swept["FCLN, objectness 0.5"])
+    assert list(chosen) == [name]
+    assert chosen[name] == pytest.approx(swept[name], abs=1e-4)
     document = found(evaluate("--sweep", "--objectness", 1, "--json"))
     names = [row["name"] for row in document["tables"][0]["rows"]]
-    assert names.count("FCLN, objectness 1") == 1  # it is among the choices anyway
+    assert names.count("FCLN, objectness 1, fused") == 1  # it is among the choices anyway
 
 
 def test_without_an_embedding_similarity_is_not_swept_and_cannot_be_asked_for(
@@ -713,16 +719,21 @@ def test_without_an_embedding_similarity_is_not_swept_and_cannot_be_asked_for(
         (("--unknown", "spoken"), "unknown words spoken"),
         (("--objectness", 0), "objectness 0"),
         (("--prior", 0.5), "prior 0.5"),
-        (("--similarity", 10), "similarity 10"),
+        (("--similarity", 10), "likelihood 0.5, similarity 10"),
         (("--likelihood", 0, "--similarity", 2.5), "likelihood 0, similarity 2.5"),
-        (("--likelihood", 1, "--objectness", 2), "default"),
+        (("--score", "likelihood", "--objectness", 2), "likelihood"),
+        (("--score", "embedding"), "embedding"),
+        (("--score", "embedding", "--likelihood", 0.5), "fused"),
+        ((), "fused"),
     ],
 )
 def test_every_choice_of_scoring_reaches_the_evaluation(
     options: tuple[object, ...], name: str, evaluate: Evaluate
 ) -> None:
     outcome = evaluate("--json", "--regions-from", "truth", *options)
-    assert found(outcome)["settings"]["scoring"] == name
+    mixed = {"--score", "--likelihood", "--similarity"}.intersection(options)
+    expected = name if mixed or not options else f"{name}, fused"
+    assert found(outcome)["settings"]["scoring"] == expected
 
 
 @pytest.mark.parametrize(
@@ -747,4 +758,4 @@ def test_a_number_or_a_choice_that_cannot_be_is_one_sentence(
 
 def test_bfloat16_changes_figures_hardly(evaluate: Evaluate) -> None:
     exact, fast = (rows_of(evaluate("--json", each)) for each in ("--float32", "--bfloat16"))
-    assert abs(exact["FCLN"]["MRR"] - fast["FCLN"]["MRR"]) < 0.2
+    assert abs(exact["FCLN, fused"]["MRR"] - fast["FCLN, fused"]["MRR"]) < 0.2

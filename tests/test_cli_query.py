@@ -75,7 +75,8 @@ def test_all_formats_tell_of_the_same_photos(program: Query, folder: Path) -> No
 
 
 def test_the_json_of_a_query_has_the_documented_fields(program: Query) -> None:
-    found = document(program("query", "a dog", "a red cup", "--per-image", "2", "--json"))
+    asked = ("a dog", "a red cup", "--per-image", "2", "--score", "likelihood", "--json")
+    found = document(program("query", *asked))
     assert list(found) == [
         "schema_version", "query", "model", "index", "elapsed_ms", "unknown_words", "results",
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Detection: boxes of one photo for a phrase, against a plain loop over the scores."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from conftest import WORDS
 
 from dcsearch.describe import Description
 from dcsearch.detection import Detection, detect
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
@@ -17,17 +18,23 @@ from dcsearch.vocabulary import Vocabulary
 PHRASE = read_phrase("a red dog", Vocabulary(WORDS))
 
 
-class Told(LikelihoodScorer):
+class Told(MixedScorer):
     """A scorer that reads each region's log-likelihood from its code."""
 
     def __init__(self, prior: float = 0.0) -> None:
-        self.prior = prior
+        self.told_prior = prior
 
     def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
         return codes[:, 0].astype(np.float32)
 
     def log_prior(self, phrase: Phrase) -> float:
-        return self.prior
+        return self.told_prior
+
+    def values(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
+        return np.stack([self.log_likelihood(codes, phrase) for phrase in phrases], axis=1)
+
+    def prior(self, phrase: Phrase) -> float:
+        return self.told_prior
 
 
 def description(
@@ -107,7 +114,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_detections_are_those_of_a_plain_loop(tiny_checkpoint: Checkpoint) -> None:
-    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
+    scorer = MixedScorer(tiny_checkpoint, device="cpu")
     for seed in range(5):
         chance = np.random.default_rng(seed)
         low = chance.uniform(0, 60, size=(40, 2))
@@ -119,7 +126,8 @@ def test_detections_are_those_of_a_plain_loop(tiny_checkpoint: Checkpoint) -> No
             captions=tuple(map(str, range(40))),
             codes=np.abs(chance.normal(size=(40, 16))).astype(np.float16),
         )
-        scores = region_scores(scorer.log_likelihood(seen.codes, PHRASE), seen.objectness)
+        values = scorer.values(seen.codes, [PHRASE])[:, 0] - scorer.prior(PHRASE)
+        scores = region_scores(values, seen.objectness)
         kept: list[int] = []
         for index in np.argsort(-scores).tolist():
             if all(iou(seen.boxes[index], seen.boxes[other]) <= 0.3 for other in kept):

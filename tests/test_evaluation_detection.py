@@ -19,7 +19,7 @@ from dcsearch.detection import detect
 from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.evaluation.detection import category_names, evaluate_detection
 from dcsearch.evaluation.report import Report
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.region_score import OBJECTNESS_WEIGHT
@@ -45,6 +45,8 @@ class Told:
         self.batches.append(len(codes))
         columns = [WORDS.index(phrase.text) for phrase in phrases]
         return codes[:, columns].astype(np.float32)
+
+    values = log_likelihoods
 
 
 def seen(*regions: tuple[Box, dict[str, float]], objectness: Sequence[float] = ()) -> Description:
@@ -84,7 +86,7 @@ def report_of(
     batch: int = 40,
 ) -> Report:
     return evaluate_detection(
-        photos, described, cast(LikelihoodScorer, scorer or Told()), categories=categories,
+        photos, described, cast(MixedScorer, scorer or Told()), categories=categories,
         overlap=overlap, per_photo=per_photo, batch=batch,
     )  # fmt: skip
 
@@ -214,9 +216,11 @@ def test_detections_are_those_of_the_product_for_each_phrase() -> None:
         def log_prior(self, phrase: Phrase) -> float:
             return 0.0
 
+        prior = log_prior
+
     for name in NAMES:
         kept = detect(
-            description, read_phrase(name, Vocabulary(WORDS)), cast(LikelihoodScorer, One()),
+            description, read_phrase(name, Vocabulary(WORDS)), cast(MixedScorer, One()),
             top=7, overlap=0.3,
         )  # fmt: skip
         truth = photo(*(called(name, at=detection.box) for detection in kept))
@@ -489,7 +493,7 @@ def test_without_objects_the_frequent_phrases_are_the_categories_by_default() ->
 
 def test_a_real_network_is_measured_alike_each_time(tiny_checkpoint: Checkpoint) -> None:
     chance = np.random.default_rng(0)
-    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
+    scorer = MixedScorer(tiny_checkpoint, device="cpu")
     photos, described = random_case(3)
     described = [
         Description(

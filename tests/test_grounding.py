@@ -19,7 +19,7 @@ from dcsearch.detection import detect
 from dcsearch.errors import DataError
 from dcsearch.evaluation.grounding import evaluate_grounding
 from dcsearch.evaluation.report import Report
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.region_score import OBJECTNESS_WEIGHT
@@ -69,19 +69,19 @@ class World:
         self.seen.extend(seen)
 
     @property
-    def scorer(self) -> LikelihoodScorer:
+    def scorer(self) -> MixedScorer:
         world = self
 
         class Stub:
             checkpoint = SimpleNamespace(name="hand", sha256="00ff", vocabulary=Vocabulary(WORDS))
 
-            def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
+            def values(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
                 world.asked.append([phrase.text for phrase in phrases])
                 rows = [world.seen[int(code)].says for code in codes[:, 0]]
                 values = [[row.get(phrase.text, -50.0) for phrase in phrases] for row in rows]
                 return np.array(values, dtype=np.float32).reshape(len(rows), len(phrases))
 
-        return cast(LikelihoodScorer, Stub())
+        return cast(MixedScorer, Stub())
 
     def report(self, *, long_phrases: bool = False) -> Report:
         return evaluate_grounding(
@@ -370,7 +370,7 @@ def test_the_first_region_is_the_first_detection_of_a_real_network(
     tiny_checkpoint: Checkpoint,
 ) -> None:
     chance = np.random.default_rng(0)
-    scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
+    scorer = MixedScorer(tiny_checkpoint, device="cpu")
     texts = ("a red dog", "a cat", "the xyzzy cup")
     photos, described = [], []
     for _ in range(6):

@@ -179,7 +179,7 @@ def test_likely_words_are_those_of_the_greatest_probability(
     rest = -np.log(own[likely.tokens].sum(axis=0)) @ weights
     assert likely.rest == pytest.approx(rest, abs=1e-4)
     assert likely.rest > 0.1
-    logits = state.hidden @ likely.output + likely.bias  # (N, 5)
+    logits = state.hidden @ likely.output.T + likely.bias  # (N, 5)
     assert_allclose(np.exp(logits - state.normaliser[:, None]), own[likely.tokens].T, atol=1e-5)
 
 
@@ -207,7 +207,7 @@ def test_a_word_is_likely_once(quick: QuickLikelihood, monkeypatch: pytest.Monke
     other = next(word for word in range(quick.end + 1) if word not in likely.tokens)
     more = quick.and_word(likely, other)
     assert sorted(more.tokens.tolist()) == sorted([*likely.tokens.tolist(), other])
-    assert (more.output.shape, more.bias.shape) == ((12, 5), (5,))
+    assert (more.output.shape, more.bias.shape) == ((5, 12), (5,))
     assert quick.and_word(more, other) is more
     assert len(likely.tokens) == 4  # as it was
 

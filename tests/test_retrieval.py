@@ -348,7 +348,7 @@ def test_a_pool_larger_than_all_photos_is_all_photos(world: World) -> None:
     report = world.evaluate(images=1000, queries=1, phrases=2, seeds=2, regions=7)
     assert report.settings == {
         "photos": 2, "queries": 1, "phrases": 2, "regions": 7, "regions from": "model",
-        "seeds": 2, "scoring": "default",
+        "seeds": 2, "scoring": "likelihood",
     }  # fmt: skip
     assert (report.model_name, report.model_sha256) == ("hand", "00ff")
 
@@ -387,11 +387,11 @@ def test_a_report_has_the_papers_rows_curves_and_examples_and_becomes_json(world
         world.add(pets(-number, -number, where=A), ASKED)
     report = world.evaluate(queries=12, phrases=2, seeds=1)
     names = [(row.name, row.published) for row in report.tables[0].rows]
-    assert names[0] == ("FCLN", False)
+    assert names[0] == ("FCLN, likelihood", False)
     assert ("Region RNN", True) in names
     recalls, overlaps = report.curves
-    assert recalls.lines["FCLN"][1][:3] == (1 / 12, 2 / 12, 3 / 12)
-    assert overlaps.lines["FCLN"][1][-1] == 0.5  # the dog's region is the dog's box
+    assert recalls.lines["FCLN, likelihood"][1][:3] == (1 / 12, 2 / 12, 3 / 12)
+    assert overlaps.lines["FCLN, likelihood"][1][-1] == 0.5  # the dog's region is the dog's box
     assert [example.title.split(":")[0] for example in report.best[:2]] == [
         "rank 1 of 12", "rank 2 of 12",
     ]  # fmt: skip
@@ -484,7 +484,10 @@ def test_each_scoring_has_its_row(world: World) -> None:
     scorings = [Scoring(), Scoring(mean="probability", objectness_weight=0)]
     report = world.evaluate(queries=1, phrases=2, seeds=1, scorings=scorings)
     default, paper = report.tables[0].rows[:2]
-    assert (default.name, paper.name) == ("FCLN", "FCLN, mean probability, objectness 0")
+    assert (default.name, paper.name) == (
+        "FCLN, likelihood",
+        "FCLN, mean probability, objectness 0",
+    )
     assert (default.values["median rank"].value, paper.values["median rank"].value) == (1, 2)
 
 

@@ -96,10 +96,13 @@ def ranks(alignment: Alignment, texts: Sequence[str], drawn: Sequence[Drawn]) ->
     return found
 
 
-@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize(
+    "scoring",
+    [Scoring(), Scoring(end=False), Scoring(likelihood=0.25, similarity=3.0, objectness_weight=1)],
+)
 @pytest.mark.parametrize("batch", [7, 100])
 def test_ranks_and_the_drawn_photos_regions_are_those_of_aligning_all(
-    batch: int, end: bool, tiny_checkpoint: Checkpoint
+    batch: int, scoring: Scoring, tiny_checkpoint: Checkpoint
 ) -> None:
     chance = np.random.default_rng(batch)
     scorer = LikelihoodScorer(tiny_checkpoint, device="cpu")
@@ -110,8 +113,8 @@ def test_ranks_and_the_drawn_photos_regions_are_those_of_aligning_all(
     ]
     drawn = [Drawn(photo, tuple(chance.permutation(TEXTS)[:3])) for photo in range(0, 40, 2)]
     drawn += [Drawn(1, ("a dog", "a dog")), Drawn(3, ("man", "xyzzy")), Drawn(5, ("a cat",))]
-    scoring, told = Scoring(end=end), list[tuple[str, int, int]]()
-    (every,) = align(seen, TEXTS, scorer, [scoring])
+    told: list[tuple[str, int, int]] = []
+    every, _ = align(seen, TEXTS, scorer, [scoring, Scoring(per_word=True)])  # all are computed
     own = align_rivals(
         seen, TEXTS, scorer, scoring, drawn, batch=batch,
         on_progress=lambda *step: told.append(step),
@@ -146,7 +149,9 @@ def test_without_a_known_word_nothing_is_aligned(tiny_checkpoint: Checkpoint) ->
         (Scoring(end=False, unknown="spoken", objectness_weight=0.5), True),
         (Scoring(mean="probability"), False),
         (Scoring(per_word=True), False),
-        (Scoring(similarity=1.0), False),
+        (Scoring(likelihood=0.1, similarity=5.0), True),
+        (Scoring(likelihood=0.0, similarity=5.0), False),
+        (Scoring(prior=0.5), False),
     ],
 )
 def test_only_sums_that_fall_from_word_to_word_are_known(scoring: Scoring, known: bool) -> None:

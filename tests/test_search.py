@@ -35,6 +35,7 @@ from dcsearch.model.header import CheckpointHeader, read_header
 from dcsearch.phrase import read_phrase
 from dcsearch.plane import Plane
 from dcsearch.question import Count, Question, Relation, Term
+from dcsearch.region_score import MIXTURES, Score
 from indexer import search as search_module
 from indexer.answer import Answer
 from indexer.codes import code_chunks
@@ -381,7 +382,7 @@ def test_when_questions_were_asked_does_not_change_scores(
 
 def test_a_score_is_likelihood_less_prior_and_twice_the_objectness(searcher: Searcher) -> None:
     question = Question(terms=(Term("a red dog", 2), CAT, Term("a cup", 0.5)))
-    answer = ask(searcher, question)
+    answer = ask(searcher, question, score="likelihood")
     assert len(answer.results) == 10
     for result in answer.results:
         for region in result.regions:
@@ -399,6 +400,37 @@ def test_a_score_is_likelihood_less_prior_and_twice_the_objectness(searcher: Sea
     priors = {region.phrase: region.log_prior for region in answer.results[0].regions}
     for result in answer.results[1:]:
         assert {region.phrase: region.log_prior for region in result.regions} == priors
+
+
+@pytest.mark.usefixtures("sceptical")
+@pytest.mark.parametrize("score", MIXTURES)
+@pytest.mark.parametrize("name", ["one phrase", "three phrases", "everything"])
+def test_regions_are_scored_by_what_is_chosen(name: str, score: Score, searcher: Searcher) -> None:
+    expected = plain_loop(searcher, PHOTOS, QUESTIONS[name], score=score)
+    for exact in (False, True):
+        answer = ask(searcher, QUESTIONS[name], score=score, exact=exact, explain=True)
+        assert_same(found(answer), expected)
+        for result in answer.results:
+            own = PHOTOS[str(result.path)]
+            for region in result.regions:
+                phrase = read_phrase(region.phrase, searcher.vocabulary)
+                code = own.codes[own.captions.index(region.caption)]
+                said = searcher.quick.log_likelihoods(code[None], [phrase])[0, 0]
+                assert region.log_likelihood == pytest.approx(said, abs=2e-3)
+                assert region.explanation is not None
+                assert region.explanation.score == pytest.approx(region.score, abs=1e-3)
+                assert (region.explanation.similarity is None) == (score == "likelihood")
+                assert (not region.explanation.words) == (score == "embedding")
+
+
+def test_a_model_without_an_embedding_is_not_asked_for_its(searcher: Searcher) -> None:
+    plain = replace(searcher.header, config={**searcher.header.config, "embedding_size": 0})
+    alone = Searcher(searcher.database, plain, device="cpu")
+    for score in ("fused", "embedding"):
+        with pytest.raises(UsageError, match=f"no phrase embedding; leave out --score {score}"):
+            ask(alone, score=score)
+    with pytest.raises(UsageError, match="no score 'cosine'; choose one of likelihood, fused, emb"):
+        ask(searcher, score="cosine")
 
 
 def test_what_is_said_of_a_region_is_what_the_index_holds(searcher: Searcher) -> None:
@@ -509,9 +541,11 @@ def test_of_many_copies_the_first_few_are_shown(
         ask(searcher)
         write(database, header, dict(list(copies.items())[30:]))
         write(database, header, dict(list(copies.items())[:3]))  # again
-        assert len(plain_loop(searcher, copies, QUESTIONS[name], top=40)) == 40
+        asked = functools.partial(ask, searcher, QUESTIONS[name], score="likelihood")
+        right = plain_loop(searcher, copies, QUESTIONS[name], top=40, score="likelihood")
+        assert len(right) == 40
         for top in (1, 2, 7, 40):
-            answer = ask(searcher, QUESTIONS[name], top=top)
+            answer = asked(top=top)
             assert paths(answer) == list(copies)[:top]
 
 

@@ -28,7 +28,7 @@ from dcsearch.evaluation.average_precision import average_precision
 from dcsearch.evaluation.merging import overlaps
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Measure, Report, Row, Table
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.phrase import Phrase, known_phrase
 from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 
@@ -87,7 +87,7 @@ def category_names(photos: Sequence[AnnotatedPhoto], *, least_photos: int = 10) 
 def evaluate_detection(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: LikelihoodScorer,
+    scorer: MixedScorer,
     *,
     categories: Sequence[str],
     overlap: float = 0.5,
@@ -242,7 +242,7 @@ def _truths(
 def _detect(
     described: Sequence[Description],
     phrases: dict[str, Phrase],
-    scorer: LikelihoodScorer,
+    scorer: MixedScorer,
     *,
     overlap: float,
     per_photo: int,
@@ -255,7 +255,7 @@ def _detect(
     totals = np.full(len(phrases), -np.inf)
     for first in range(0, len(described) if phrases else 0, batch):
         chunk = described[first : first + batch]
-        likelihoods = scorer.log_likelihoods(
+        likelihoods = scorer.values(
             np.concatenate([d.codes for d in chunk]), list(phrases.values())
         )  # (R, M)
         ends = np.cumsum([len(d.codes) for d in chunk])

@@ -20,7 +20,7 @@ from dcsearch.describe import Description
 from dcsearch.errors import DataError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
-from dcsearch.likelihood import LikelihoodScorer
+from dcsearch.mixed_score import MixedScorer
 from dcsearch.phrase import Phrase, known_phrase
 from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
 
@@ -59,7 +59,7 @@ class _Grounded(NamedTuple):
 def evaluate_grounding(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: LikelihoodScorer,
+    scorer: MixedScorer,
     *,
     long_phrases: bool = False,
     source: str = "model",
@@ -169,12 +169,12 @@ def _said(photo: AnnotatedPhoto, *, long_phrases: bool) -> dict[str, list[Annota
 
 
 def _scores(
-    description: Description, phrases: dict[str, Phrase], scorer: LikelihoodScorer
+    description: Description, phrases: dict[str, Phrase], scorer: MixedScorer
 ) -> dict[str, np.ndarray]:
     """Scores (N,) of the regions of a photo for each phrase."""
     if not phrases:
         return {}
-    likelihoods = scorer.log_likelihoods(description.codes, list(phrases.values()))  # (N, M)
+    likelihoods = scorer.values(description.codes, list(phrases.values()))  # (N, M)
     scores = region_scores(likelihoods, description.objectness)
     return dict(zip(phrases, scores.T, strict=True))
 

@@ -177,7 +177,7 @@ def evaluate_retrieval(
     method = METHODS[scorer.checkpoint.config.method]
     rows = [
         Row(
-            name=method if scoring.name == "default" else f"{method}, {scoring.name}",
+            name=f"{method}, {scoring.name}",
             values=_summary([each.figures() for each in own]),
         )
         for scoring, own in zip(scorings, outcomes, strict=True)

@@ -17,12 +17,13 @@ from dcsearch.errors import UsageError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.phrase import Phrase, known_phrase
-from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
+from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, Mixture, region_scores
 from dcsearch.similarity import SimilarityScorer
 from dcsearch.vocabulary import Vocabulary
 
 MEANS = ("log-probability", "probability")
 UNKNOWNS = ("dropped", "spoken")
+_LIKELIHOOD = MIXTURES["likelihood"]
 NOWHERE = -1e9  # score of a photo without regions
 
 
@@ -55,7 +56,8 @@ class Scoring:
 
     @property
     def name(self) -> str:
-        """What differs from the default, in words; "default" for the default itself."""
+        """What differs from the likelihood as the product takes it, in words; "likelihood" for that
+        itself."""
         default = Scoring()
         parts = []
         if self.mean != default.mean:
@@ -70,11 +72,12 @@ class Scoring:
             parts.append(f"objectness {self.objectness_weight:g}")
         if self.prior:
             parts.append(f"prior {self.prior:g}")
-        if self.likelihood != default.likelihood:
-            parts.append(f"likelihood {self.likelihood:g}")
-        if self.similarity:
-            parts.append(f"similarity {self.similarity:g}")
-        return ", ".join(parts) or "default"
+        mixture = Mixture(self.likelihood, self.similarity)
+        if mixture in MIXTURES.values():
+            parts += [own for own, mixed in MIXTURES.items() if mixed == mixture != _LIKELIHOOD]
+        else:
+            parts.append(f"likelihood {self.likelihood:g}, similarity {self.similarity:g}")
+        return ", ".join(parts) or "likelihood"
 
 
 class Alignment(NamedTuple):
@@ -141,13 +144,7 @@ def align(
 
 def searchable(scoring: Scoring) -> bool:
     """Whether a partial sum of its score only falls, so that `search` knows it."""
-    plain = Scoring(
-        mean=scoring.mean,
-        end=scoring.end,
-        unknown=scoring.unknown,
-        objectness_weight=scoring.objectness_weight,
-    )
-    return scoring == plain
+    return scoring.likelihood > 0 and not (scoring.per_word or scoring.prior)
 
 
 class Chunk:
@@ -196,21 +193,41 @@ def search(
     scorer: LikelihoodScorer,
     scoring: Scoring,
     *,
+    bias: np.ndarray | None = None,
     least: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and regions (P, M) by one scoring; `least` (P, M) as for `best_regions`."""
-    nothing = np.zeros(len(chunk.codes), dtype=np.float32)
+    """Scores and regions (P, M) by one scoring that is `searchable`.
+
+    Args:
+        bias: from `biases`, of these phrases or of others that stand for them.
+        least: (P, M), as for `best_regions`.
+    """
+    weight = scoring.likelihood
+    bias = biases(chunk, phrases, scorer, scoring) if bias is None else bias
     full = chunk.counts > 0
-    return chunk.in_photos(
-        *scorer.best_regions(
-            chunk.codes,
-            phrases,
-            photos=np.repeat(np.arange(full.sum()), chunk.counts[full]),
-            bias=region_scores(nothing, chunk.objectness, weight=scoring.objectness_weight),
-            end=scoring.end,
-            least=None if least is None else least[full],
-        )
+    scores, regions = scorer.best_regions(
+        chunk.codes,
+        phrases,
+        photos=np.repeat(np.arange(full.sum()), chunk.counts[full]),
+        bias=bias / weight,
+        end=scoring.end,
+        least=None if least is None else least[full] / weight,
     )
+    return chunk.in_photos(weight * scores, regions)
+
+
+def biases(
+    chunk: Chunk, phrases: Sequence[Phrase], scorer: LikelihoodScorer, scoring: Scoring
+) -> np.ndarray:
+    """What is in the scores of R regions for M phrases beside likelihoods: (R,) or (R, M)."""
+    nothing = np.zeros(len(chunk.codes), dtype=np.float32)
+    things = region_scores(nothing, chunk.objectness, weight=scoring.objectness_weight)  # (R,)
+    if not scoring.similarity:
+        return things
+    similarity = SimilarityScorer(scorer.checkpoint, device=str(scorer.device))
+    cosines = similarity.cosines(chunk.codes, phrases)  # (R, M)
+    mixed: np.ndarray = things[:, None] + scoring.similarity * cosines
+    return mixed
 
 
 def _compare(
