@@ -46,6 +46,22 @@ def a_word_of(checkpoint: Path) -> str:
     return load_checkpoint(checkpoint).vocabulary.words[1]
 
 
+def test_draw_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    logs = sorted((ROOT / "docs" / "training_log").glob("*.jsonl"))
+    picture = tmp_path / "curves.png"
+    printed = run("draw_training.py", *logs, picture, monkeypatch=monkeypatch, capsys=capsys)
+    assert printed.startswith(f"{len(logs)} runs, ")
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 500
+    plain = tmp_path / "again.jsonl"
+    plain.write_text(logs[0].read_text(encoding="utf-8"), encoding="utf-8")
+    printed = run("draw_training.py", plain, picture, monkeypatch=monkeypatch, capsys=capsys)
+    assert printed == f"1 runs, 3,600 steps, drawn into {picture}\n"
+
+
 def test_describe_a_photo(
     photo: Path,
     tiny_checkpoint_path: Path,
@@ -178,6 +194,41 @@ def test_the_search_benchmark_compares_with_looking_at_every_region(
     assert {"cold: the whole program", "cold: answer and history"} < set(content["seconds"])
     assert "1.000 of 2" in printed  # of the exhaustive ten best
     assert "--exact / search" in printed
+
+
+def test_the_nouns_benchmark_tells_what_is_among_the_ten_best(
+    tiny_checkpoint_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    annotated = [
+        {"image": path.name, "width": 160, "height": 120, "captions": ["Two cats."],
+         "regions": [{"box": [0, 0, 160, 120], "phrases": ["a dog", "a red ball"]}]}
+        for path in draw_photos(tmp_path / "photos").iterdir()
+    ]  # fmt: skip
+    annotated[0]["regions"] = [{"box": [0, 0, 9, 9], "phrases": ["cat", "the dog"]}]
+    annotated[1]["regions"] = [{"box": [0, 0, 9, 9], "phrases": ["the cat"]}]
+    data = tmp_path / "photos" / "val.jsonl"
+    data.write_text("".join(json.dumps(photo) + "\n" for photo in annotated))
+    folder = ROOT / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    output = tmp_path / "nouns.json"
+    printed = run(
+        folder / "nouns.py",
+        *(data, "--model", tiny_checkpoint_path, "--nouns", 2, "--output", output),
+        monkeypatch=monkeypatch,
+        capsys=capsys,
+    )
+    count = len(annotated)
+    dog, cat, mean = json.loads(output.read_text(encoding="utf-8"))["nouns"]
+    assert (dog["noun"], cat["noun"]) == ("dog", "cat")  # said alone in most photos; never a ball
+    assert dog["chance"] == pytest.approx((count - 1) / count)
+    assert dog["precision@10"] == pytest.approx((count - 1) / 10)  # there are fewer than ten photos
+    assert (cat["chance"], cat["precision@10"]) == (1.0, count / 10)  # by their captions
+    assert cat["placed@10"] == 0.0
+    assert mean["chance"] == pytest.approx((dog["chance"] + 1) / 2)
+    assert printed.splitlines()[0].split() == ["noun", "precision@10", "placed@10", "chance"]
 
 
 @pytest.fixture
