@@ -148,7 +148,7 @@ class FCLNConfig:
             encoded_size=256, encoding_normalised=True, language_hidden=256, embedding_size=128,
             longest_caption=12,
             recognition_dropout=0.2, language_dropout=0.2,
-            proposals=450, proposals_considered=3000, proposal_overlap=0.7, final_overlap=0.65,
+            proposals=300, proposals_considered=2000, proposal_overlap=0.7, final_overlap=0.7,
             match_anchors=True, sampled_boxes=256, positive_overlap=0.6, negative_overlap=0.3,
             recognised_boxes=64, recognised_overlap=0.5, annotated_boxes=True,
             described_regions=24, discriminated_regions=32,
