@@ -131,6 +131,19 @@ def retrieval(
             help="Weight of the cosine of phrase and region, where the model has the embedding.",
         ),
     ] = None,
+    hubness: Annotated[
+        float | None,
+        typer.Option(
+            "--hubness",
+            metavar="X",
+            min=0,
+            callback=a_number,
+            rich_help_panel=SCORING,
+            show_default="as the product",
+            help="Weight of what is taken off the photos that answer whatever is asked, where the "
+            "model has probes.",
+        ),
+    ] = None,
     sweep: Annotated[
         bool,
         typer.Option(
@@ -153,6 +166,7 @@ def retrieval(
     """Find photos by phrases that were written about them (section 4.2 of the paper)."""
     from dcsearch.evaluation.retrieval import evaluate_retrieval
     from dcsearch.evaluation.scoring import MEANS, Scoring
+    from dcsearch.hubness import HUBNESS_WEIGHT
     from dcsearch.model.header import read_header
     from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, default_score
 
@@ -167,6 +181,7 @@ def retrieval(
         prior=prior,
         likelihood=mixture.likelihood if likelihood is None else likelihood,
         similarity=mixture.similarity if similarity is None else similarity,
+        hubness=HUBNESS_WEIGHT if hubness is None else hubness,
     )
     scorings = [chosen]
     if sweep:
