@@ -1,6 +1,7 @@
 """`dcsearch evaluate retrieval`: find photos by phrases that were written about them."""
 
 import itertools
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -170,7 +171,8 @@ def retrieval(
     from dcsearch.model.header import read_header
     from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, default_score
 
-    embedding_size = read_header(model).config.get("embedding_size", 0)
+    config = read_header(model).config
+    embedding_size = config.get("embedding_size", 0)
     mixture = MIXTURES[chosen_score(score) or default_score(embedding_size)]
     chosen = Scoring(
         mean=mean.value,
@@ -202,6 +204,8 @@ def retrieval(
                 for each, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
             ]
             scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
+        if config.get("probes"):
+            scorings += [replace(chosen, hubness=weight) for weight in (0.0, 0.15, 0.6)]
         scorings = list(dict.fromkeys(scorings))
     with Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(
