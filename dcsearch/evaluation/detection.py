@@ -260,10 +260,10 @@ def _detect(
         counts = np.array([len(d.codes) for d in chunk])
         likelihoods = scorer.values(codes, list(phrases.values()))  # (R, M)
         hubness = scorer.hubness(codes, np.concatenate([d.objectness for d in chunk]), counts)
-        added = np.split(hubness_score(hubness, counts), np.cumsum(counts)[:-1])
+        starts = np.cumsum(counts)[:-1]
+        added = np.split(hubness_score(hubness, counts), starts)
         for number, (seen, own, less) in enumerate(
-            zip(chunk, np.split(likelihoods, np.cumsum(counts)[:-1]), added, strict=True),
-            start=first,
+            zip(chunk, np.split(likelihoods, starts), added, strict=True), start=first
         ):
             totals = np.logaddexp(totals, np.logaddexp.reduce(own.astype(np.float64), axis=0))
             scores = region_scores(own, seen.objectness) + less[:, None]  # (N, M)

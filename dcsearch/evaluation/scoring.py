@@ -52,8 +52,8 @@ class Scoring:
             raise UsageError(f"no mean {self.mean!r}; choose {' or '.join(MEANS)}")
         if self.unknown not in UNKNOWNS:
             raise UsageError(f"unknown words are not {self.unknown!r}; {' or '.join(UNKNOWNS)}")
-        weights = (self.objectness_weight, self.likelihood, self.similarity, self.hubness)
-        if not all(0 <= weight < 1e6 for weight in (*weights, self.prior)):
+        weights = (self.objectness_weight, self.prior, self.likelihood, self.similarity)
+        if not all(0 <= weight < 1e6 for weight in (*weights, self.hubness)):
             raise UsageError("the weights of a score and the prior's share are at least 0")
 
     @property
