@@ -27,6 +27,7 @@ from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.describe import Describer, Description
 from dcsearch.evaluation.described import describe_annotated
 from dcsearch.evaluation.detection import category_names
+from dcsearch.hubness import hubness_score
 from dcsearch.mixed_score import MixedScorer
 from dcsearch.model.checkpoint import load_checkpoint
 from dcsearch.model.header import read_header
@@ -138,6 +139,7 @@ def category_pairs(
     found = []
     for row, (photo, seen) in enumerate(used):
         own = region_scores(scorer.values(seen.codes, phrases), seen.objectness)  # (R, M)
+        own = own + less_of_photos(scorer, [seen])[:, None]
         found.append((torch.from_numpy(seen.boxes), own))
         scores[row] = own.max(axis=0)
         for column, phrase in enumerate(phrases):
@@ -209,7 +211,8 @@ def phrase_pairs(
         np.concatenate([own.codes for own in seen]),
         phrases,
         photos=np.repeat(np.arange(len(seen)), counts),
-        bias=region_scores(np.zeros(len(objectness), np.float32), objectness),
+        bias=region_scores(np.zeros(len(objectness), np.float32), objectness)
+        + less_of_photos(scorer, seen),
     )
     said, with_people = [], []
     for index in chosen:
@@ -231,6 +234,14 @@ def phrase_pairs(
     return Pairs(
         phrases=phrases, scores=scores, shown=shown, hits=hits, known=known, things=shown * 1
     )
+
+
+def less_of_photos(scorer: MixedScorer, described: Sequence[Description]) -> Floats:
+    """What the hubness of photos adds to the scores of their regions (R,), photo by photo."""
+    counts = np.array([len(seen.codes) for seen in described])
+    codes = np.concatenate([seen.codes for seen in described])
+    objectness = np.concatenate([seen.objectness for seen in described])
+    return hubness_score(scorer.hubness(codes, objectness, counts), counts)
 
 
 def covers(box: Floats, truths: Sequence[Sequence[float]]) -> bool:

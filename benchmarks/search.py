@@ -24,7 +24,7 @@ from measurement import Timing, add_common_options, machine, peak_memory, report
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.phrase import known_phrase, read_phrase
 from dcsearch.question import Question, Term
-from dcsearch.region_score import objectness_score
+from dcsearch.quick_embedding import phrase_free_scores
 from indexer import Index
 from indexer.codes import read_codes
 from indexer.filters import PhotoFilter
@@ -74,7 +74,7 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
     ids, best = [], []
     for chunk in read_codes(index.database, chunk=256):
         owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
-        added = objectness_score(chunk.objectness)
+        added = phrase_free_scores(searcher.embedding, chunk.codes, chunk.objectness, chunk.counts)
         scores, _ = scorer.best_values(chunk.codes, phrases, photos=owners, bias=added)  # (P, M)
         some = chunk.counts[: len(scores)] > 0
         ids.append(chunk.photo_ids[: len(scores)][some])
@@ -87,7 +87,10 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
         for chunk in read_codes(index.database, photo_ids=likely):
             values = exactly.values(chunk.codes, [phrase])[:, 0]
             starts = np.cumsum(chunk.counts) - chunk.counts
-            found = np.maximum.reduceat(values + objectness_score(chunk.objectness), starts)
+            added = phrase_free_scores(
+                searcher.embedding, chunk.codes, chunk.objectness, chunk.counts
+            )
+            found = np.maximum.reduceat(values + added, starts)
             exact += zip((-found).tolist(), chunk.photo_ids.tolist(), strict=True)
         answers.append([photo_id for _, photo_id in sorted(exact)[:top]])
     return answers

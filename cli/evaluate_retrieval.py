@@ -1,6 +1,7 @@
 """`dcsearch evaluate retrieval`: find photos by phrases that were written about them."""
 
 import itertools
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -131,6 +132,19 @@ def retrieval(
             help="Weight of the cosine of phrase and region, where the model has the embedding.",
         ),
     ] = None,
+    hubness: Annotated[
+        float | None,
+        typer.Option(
+            "--hubness",
+            metavar="X",
+            min=0,
+            callback=a_number,
+            rich_help_panel=SCORING,
+            show_default="as the product",
+            help="Weight of what is taken off the photos that answer whatever is asked, where the "
+            "model has probes.",
+        ),
+    ] = None,
     sweep: Annotated[
         bool,
         typer.Option(
@@ -153,10 +167,12 @@ def retrieval(
     """Find photos by phrases that were written about them (section 4.2 of the paper)."""
     from dcsearch.evaluation.retrieval import evaluate_retrieval
     from dcsearch.evaluation.scoring import MEANS, Scoring
+    from dcsearch.hubness import HUBNESS_WEIGHT
     from dcsearch.model.header import read_header
     from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, default_score
 
-    embedding_size = read_header(model).config.get("embedding_size", 0)
+    config = read_header(model).config
+    embedding_size = config.get("embedding_size", 0)
     mixture = MIXTURES[chosen_score(score) or default_score(embedding_size)]
     chosen = Scoring(
         mean=mean.value,
@@ -167,6 +183,7 @@ def retrieval(
         prior=prior,
         likelihood=mixture.likelihood if likelihood is None else likelihood,
         similarity=mixture.similarity if similarity is None else similarity,
+        hubness=HUBNESS_WEIGHT if hubness is None else hubness,
     )
     scorings = [chosen]
     if sweep:
@@ -187,6 +204,8 @@ def retrieval(
                 for each, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
             ]
             scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
+        if config.get("probes"):
+            scorings += [replace(chosen, hubness=weight) for weight in (0.0, 0.15, 0.6)]
         scorings = list(dict.fromkeys(scorings))
     with Bar("measuring", unit="photos", total=None) as bar:
         found = prepare(

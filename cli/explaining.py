@@ -45,6 +45,9 @@ def explanation_table(explained: "Iterable[tuple[int, Path, Explanation]]") -> "
             named = ["", "", ""]
         thing = f"{explanation.objectness:.2f}"
         add_row(table, "", "", "", "objectness", thing, "", f"{explanation.objectness_score:+.2f}")
+        if explanation.hubness is not None:
+            anyhow, added = f"{explanation.hubness:.2f}", f"{explanation.photo_score:+.2f}"
+            add_row(table, "", "", "", "photo", anyhow, "", added)
         add_row(table, "", "", "", "score", "", "", f"{explanation.score:+.2f}")
     return table
 
@@ -70,5 +73,13 @@ def explanation_fields(explanation: "Explanation") -> dict[str, Any]:
             }
         ),
         "objectness_score": number(explanation.objectness_score),
+        **(
+            {}
+            if explanation.hubness is None
+            else {
+                "hubness": number(explanation.hubness),
+                "photo_score": number(explanation.photo_score),
+            }
+        ),
         "score": number(explanation.score),
     }

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torchvision.ops import nms
 
 from dcsearch.describe import Description
+from dcsearch.hubness import hubness_score
 from dcsearch.mixed_score import MixedScorer
 from dcsearch.phrase import Phrase
 from dcsearch.region_score import evidence_scores
@@ -46,6 +48,9 @@ def detect(
     log_prior = scorer.log_prior(phrase)
     values = scorer.values(description.codes, [phrase])[:, 0]  # (N,)
     scores = evidence_scores(values, scorer.prior(phrase), description.objectness)
+    counts = np.array([len(scores)])
+    hubness = scorer.hubness(description.codes, description.objectness, counts)
+    scores = scores + hubness_score(hubness, counts)
     boxes = torch.from_numpy(description.boxes)
     kept = nms(boxes, torch.from_numpy(scores).float(), overlap).tolist()[:top]
     x0, y0, x1, y1 = description.boxes.T.tolist() if len(boxes) else ([], [], [], [])

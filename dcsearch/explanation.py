@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dcsearch.hubness import HUBNESS_WEIGHT
 from dcsearch.phrase import Phrase
 from dcsearch.prior import log_mean, word_priors
 from dcsearch.quick_embedding import QuickEmbedding
@@ -40,6 +41,9 @@ class Explanation:
         similarity_score: what it adds, seen from regions at large.
         objectness: of the region, in (0, 1).
         objectness_score: what it adds, <= 0.
+        hubness: of the region's photo, how well it answers whatever is asked; None where it has no
+            say.
+        photo_score: what that adds, below 0 where it is above.
     """
 
     phrase: str
@@ -48,12 +52,14 @@ class Explanation:
     objectness_score: float
     similarity: float | None = None
     similarity_score: float = 0.0
+    hubness: float | None = None
+    photo_score: float = 0.0
 
     @property
     def score(self) -> float:
         """The score of the region: the sum of everything above."""
         words = sum(word.evidence for word in self.words)
-        return words + self.similarity_score + self.objectness_score
+        return words + self.similarity_score + self.objectness_score + self.photo_score
 
 
 def explain(
@@ -65,6 +71,7 @@ def explain(
     *,
     mixture: Mixture = MIXTURES["likelihood"],
     embedding: QuickEmbedding | None = None,
+    hubness: float | None = None,
 ) -> list[Explanation]:
     """Explanations of the scores of regions for a phrase, in their order.
 
@@ -76,6 +83,7 @@ def explain(
         phrase: that they were aligned to.
         mixture: that they were scored by.
         embedding: of the phrase and the regions, where similarity has a say.
+        hubness: of the photo whose regions they are, where it has a say.
 
     Raises:
         ValueError: there is no landmark.
@@ -105,6 +113,8 @@ def explain(
             objectness_score=of_thing,
             similarity=cosine,
             similarity_score=of_cosine,
+            hubness=hubness,
+            photo_score=0.0 if hubness is None else -HUBNESS_WEIGHT * hubness,
         )
         for spoken, thing, of_thing, cosine, of_cosine in zip(
             quick.spoken(codes, phrase).tolist(),

@@ -9,7 +9,7 @@ from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.phrase import Phrase
 from dcsearch.prior import log_mean
 from dcsearch.region_score import MIXTURES, Score, default_score
-from dcsearch.similarity import SimilarityScorer
+from dcsearch.similarity import SimilarityScorer, photo_hubness
 
 
 class MixedScorer(LikelihoodScorer):
@@ -58,6 +58,10 @@ class MixedScorer(LikelihoodScorer):
         if landmarks is None:
             return 0.0
         return log_mean(self.values(landmarks.cpu().numpy(), [phrase])[:, 0])
+
+    def hubness(self, codes: np.ndarray, objectness: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """How well photos answer whatever is asked, whichever mixture: see `photo_hubness`."""
+        return photo_hubness(self, codes, objectness, counts)
 
     def best_values(
         self, codes: np.ndarray, phrases: Sequence[Phrase], *, photos: np.ndarray, bias: np.ndarray

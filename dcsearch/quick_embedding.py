@@ -7,15 +7,23 @@ them.
 import numpy as np
 from numpy.typing import NDArray
 
+from dcsearch.hubness import hubness, hubness_score
 from dcsearch.model.header import CheckpointHeader, damaged
 from dcsearch.phrase import Phrase
 from dcsearch.quick_likelihood import read_weights
+from dcsearch.region_score import objectness_score
 
 Floats = NDArray[np.float32]
 
 
 class QuickEmbedding:
-    """Computes how near phrases and regions are with the embedding of a checkpoint file."""
+    """Computes how near phrases and regions are with the embedding of a checkpoint file.
+
+    Attributes:
+        scale: what cosines are multiplied by, in training.
+        probes: (K, S) unit vectors of phrases at large; None where the checkpoint has none.
+        level: how well an ordinary photo answers them.
+    """
 
     def __init__(self, header: CheckpointHeader) -> None:
         """Read the embedding's weights, and no others.
@@ -34,20 +42,49 @@ class QuickEmbedding:
             )  # (S, E)
             self.scale = float(np.exp(np.clip(weights["log_scale"], 0.0, np.log(50.0))))
             size, space = self._words.shape[1], len(self._phrase)
-        except (KeyError, TypeError, IndexError):
+            probes = int(header.config.get("probes", 0))
+            self.probes = weights["probes"] if probes else None
+            level_of_probes = weights["level"] if probes else np.zeros((), np.float32)
+        except (KeyError, TypeError, IndexError, ValueError):
             raise damaged(header.path) from None
         square, level = (3 * size, size), (3 * size,)
         whole = (
             self._words.shape == (len(header.words), size)
             and [each.shape for each in (*self._input, *self._hidden)] == 2 * [square, level]
             and self._phrase.shape == self._region.shape == (space, size)
+            and (self.probes is None or self.probes.shape == (probes, space))
+            and level_of_probes.shape == ()
         )
         if not whole:
             raise damaged(header.path)
+        self.level = float(level_of_probes)
 
     def regions(self, codes: NDArray[np.floating]) -> Floats:
         """Unit vectors (N, S) of codes (N, E)."""
         return _unit(codes.astype(np.float32) @ self._region.T)
+
+    def hubness(
+        self, codes: NDArray[np.floating], objectness: Floats, counts: NDArray[np.integer]
+    ) -> Floats:
+        """How well photos answer whatever is asked, see `dcsearch.hubness`; 0 without probes.
+
+        Args:
+            codes: (R, E) of their regions, photo by photo.
+            objectness: (R,) of the same.
+            counts: (P,) regions of each photo.
+
+        Returns:
+            (P,) float32.
+        """
+        if self.probes is None:
+            return np.zeros(len(counts), dtype=np.float32)
+        return hubness(
+            self.regions(codes),
+            objectness_score(objectness),
+            np.cumsum(counts) - counts,
+            self.probes,
+            self.level,
+        )
 
     def phrase(self, phrase: Phrase) -> Floats:
         """Unit vector (S,) of a phrase of at least one word: the largest of what a GRU says of
@@ -64,6 +101,24 @@ class QuickEmbedding:
             state = (1 - kept) * told + kept * state
             largest = np.maximum(largest, state)
         return _unit(self._phrase @ largest)
+
+
+def phrase_free_scores(
+    embedding: QuickEmbedding | None,
+    codes: NDArray[np.floating],
+    objectness: Floats,
+    counts: NDArray[np.integer],
+) -> Floats:
+    """What is in the scores of photos' regions (R,) whatever is asked: objectness, less hubness.
+
+    Args:
+        embedding: of the model, where it has one.
+        codes, objectness, counts: as for `QuickEmbedding.hubness`.
+    """
+    added: Floats = objectness_score(objectness)
+    if embedding is not None and embedding.probes is not None:
+        added = added + hubness_score(embedding.hubness(codes, objectness, counts), counts)
+    return added
 
 
 def _unit(vectors: Floats) -> Floats:

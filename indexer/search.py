@@ -28,15 +28,9 @@ from dcsearch.phrase import Phrase, read_phrase
 from dcsearch.plane import Plane
 from dcsearch.prior import log_mean
 from dcsearch.question import Question
-from dcsearch.quick_embedding import QuickEmbedding
+from dcsearch.quick_embedding import QuickEmbedding, phrase_free_scores
 from dcsearch.quick_likelihood import Landmarks, QuickLikelihood
-from dcsearch.region_score import (
-    MIXTURES,
-    Score,
-    default_score,
-    evidence_scores,
-    objectness_score,
-)
+from dcsearch.region_score import MIXTURES, Score, default_score
 from dcsearch.vocabulary import Vocabulary
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.codes import PhotoRegions, code_chunks, codes_at, photo_regions
@@ -166,11 +160,13 @@ class _Found:
 
     Attributes:
         scores: (R, M) of its regions for the question's phrases, NaN where nobody looked.
+        added: (R,) what is in them whatever is asked: objectness, less the photo's hubness.
     """
 
     photo_id: int
     alignment: Alignment
     scores: Floats
+    added: Floats
 
 
 class Searcher:
@@ -480,6 +476,7 @@ class _Look:
                 photo_id=int(near.regions.photo_ids[photo]),
                 alignment=alignment,
                 scores=near.known[near.of(photo)],
+                added=near.regions.objectness[near.of(photo)],
             )
             for photo, alignment in found.items()
         ]
@@ -701,8 +698,8 @@ class _Look:
         )
         location = self.searcher.database.location
         for chunk in code_chunks(self.connection, location=location, photo_ids=ids):
+            added = self._added(chunk.codes, chunk.objectness, chunk.counts)
             if self.question.plain and all(asked):
-                added = objectness_score(chunk.objectness)
                 scores = np.full((len(chunk.codes), len(phrases)), np.nan)
                 owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
                 best, rows = scorer.best_values(chunk.codes, phrases, photos=owners, bias=added)
@@ -714,9 +711,7 @@ class _Look:
                     next(values) if column.phrase else column.log_likelihoods(chunk.codes)
                     for column in self.columns
                 ]
-                scores = evidence_scores(
-                    np.stack(likelihoods, axis=1), self.priors, chunk.objectness
-                )
+                scores = np.stack(likelihoods, axis=1) - self.priors + added[:, None]
             ends = chunk.counts.cumsum()
             for photo_id, count, end, size in zip(
                 chunk.photo_ids.tolist(),
@@ -751,9 +746,8 @@ class _Look:
         """A photo with the exact scores of all its regions, computed as those of candidates are."""
         (photo,) = photo_regions(self.connection, [photo_id]).values()
         likelihoods = [column.log_likelihoods(photo.codes) for column in self.columns]
-        scores = evidence_scores(
-            np.stack(likelihoods, axis=1).astype(np.float64), self.priors, photo.objectness
-        )
+        added = self._added(photo.codes, photo.objectness, np.array([len(photo.codes)]))
+        scores = np.stack(likelihoods, axis=1).astype(np.float64) - self.priors + added[:, None]
         alignment = align(
             self.question,
             boxes=photo.boxes,
@@ -764,7 +758,11 @@ class _Look:
         )
         if alignment is None:
             return None
-        return _Found(photo_id=photo_id, alignment=alignment, scores=scores)
+        return _Found(photo_id=photo_id, alignment=alignment, scores=scores, added=added)
+
+    def _added(self, codes: Floats, objectness: Floats, counts: Ints) -> Floats:
+        """What the cache has of the regions of photos of `counts` each, computed anew (R,)."""
+        return phrase_free_scores(self.searcher.embedding, codes, objectness, counts)
 
     def results(self, found: Sequence[_Found]) -> tuple[PhotoResult, ...]:
         """What is found as an answer's photos."""
@@ -777,6 +775,11 @@ class _Look:
 
     def _result(self, rank: int, photo: PhotoRegions, found: _Found) -> PhotoResult:
         regions = []
+        hubness: float | None = None
+        embedding = self.searcher.embedding
+        if self.options.explain and embedding and embedding.probes is not None:
+            counts = np.array([len(photo.codes)])
+            hubness = float(embedding.hubness(photo.codes, photo.objectness, counts)[0])
         for number, column in enumerate(self.columns[: self.sought]):
             scores = found.scores[:, number]
             rows = [row for of_column, row in found.alignment.regions if of_column == number]
@@ -796,9 +799,10 @@ class _Look:
                     photo.objectness[rows],
                     column.phrase,
                     mixture=MIXTURES[self.score],
-                    embedding=self.searcher.embedding,
+                    embedding=embedding,
+                    hubness=hubness,
                 )
-            values = scores[rows] - objectness_score(photo.objectness[rows]) + column.prior
+            values = scores[rows] - found.added[rows] + column.prior
             spoken = column.spoken(photo.codes[rows], values).tolist()
             for row, likelihood, explanation in zip(rows, spoken, explanations, strict=True):
                 x0, y0, x1, y1 = photo.boxes[row].tolist()

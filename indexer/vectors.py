@@ -8,9 +8,9 @@ files that are written once and then only mapped into memory; `manifest.json` na
 count, and is replaced in one step. Whatever does not fit (a missing or cut file, another model,
 another FAISS) is made again from the database.
 
-A region is three parts of one vector: its point (d), the objectness part of its score, and the
-square of its point's length. Inner products of such vectors are scores by a plane (slope, 1, 0) and
-distances to another point (2 x, 0, -1).
+A region is three parts of one vector: its point (d), the objectness part of its score less its
+photo's hubness, and the square of its point's length. Inner products of such vectors are scores by
+a plane (slope, 1, 0) and distances to another point (2 x, 0, -1).
 """
 
 import contextlib
@@ -38,8 +38,8 @@ from sqlalchemy import select
 from dcsearch.errors import IndexUnusable
 from dcsearch.model.header import CheckpointHeader, damaged, read_header
 from dcsearch.plane import Projection
+from dcsearch.quick_embedding import QuickEmbedding, phrase_free_scores
 from dcsearch.quick_likelihood import read_weights
-from dcsearch.region_score import objectness_score
 from indexer.codes import read_codes
 from indexer.database import Database
 from indexer.lock import exclusive
@@ -48,7 +48,7 @@ from indexer.schema import DONE, Edition, Model, Photo
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-FORMAT = 1
+FORMAT = 2
 LANDMARKS = 256  # regions at which every phrase is computed first
 SAMPLED_PHOTOS = 400  # that the projection is made from
 LISTS_FROM = 200_000  # regions; below, all of a segment are compared
@@ -73,7 +73,8 @@ class Segment:
         starts: (P + 1,) the first row of each photo.
         points: (R, d) float16, photo by photo.
         boxes: (R, 4) float32, pixels of the upright original.
-        objectness: (R,) float32, the objectness part of a region's score.
+        objectness: (R,) float32, the objectness part of a region's score, less its photo's hubness
+            where the model has probes.
         index: over the same rows.
     """
 
@@ -234,7 +235,7 @@ class StoredRegions:
         sizes: (P, 2) width and height of the upright originals, pixels.
         points: (R, d) float32.
         boxes: (R, 4) float32, pixels of the upright original.
-        objectness: (R,) the objectness part of their scores.
+        objectness: (R,) the objectness part of their scores, less their photos' hubness.
     """
 
     rows: Ints
@@ -559,7 +560,14 @@ def _complete(
     merged = stored.to_merge(photo_ids, stamps)
     old = [(segment, segment.living(photo_ids, stamps)) for segment in merged]
     made = _write_segment(
-        folder, old, database, stored.projection, photo_ids[lacking], stamps[lacking], on_progress
+        folder,
+        old,
+        database,
+        header,
+        stored.projection,
+        photo_ids[lacking],
+        stamps[lacking],
+        on_progress,
     )
     names = [segment.name for segment in stored.segments if segment not in merged]
     names.append(made)
@@ -602,6 +610,7 @@ def _write_segment(
     folder: Path,
     old: list[tuple[Segment, NDArray[np.bool_]]],
     database: Database,
+    header: CheckpointHeader,
     projection: Projection,
     photo_ids: Ints,
     stamps: Ints,
@@ -612,6 +621,7 @@ def _write_segment(
     rows = []
     done, of = 0, int(sum(mask.sum() for _, mask in old)) + len(photo_ids)
     stamp_of = dict(zip(photo_ids.tolist(), stamps.tolist(), strict=True))
+    embedding = QuickEmbedding(header) if header.config.get("probes") else None
     with (
         open(folder / f"{name}.points", "wb") as points,
         open(folder / f"{name}.boxes", "wb") as boxes,
@@ -630,7 +640,8 @@ def _write_segment(
         for chunk in read_codes(database, photo_ids=photo_ids):
             points.write(projection(chunk.codes).astype("<f2").tobytes())
             boxes.write(chunk.boxes.astype("<f4").tobytes())
-            objectness.write(objectness_score(chunk.objectness).astype("<f4").tobytes())
+            added = phrase_free_scores(embedding, chunk.codes, chunk.objectness, chunk.counts)
+            objectness.write(added.astype("<f4").tobytes())
             for photo_id, count, size in zip(
                 chunk.photo_ids.tolist(), chunk.counts.tolist(), chunk.sizes.tolist(), strict=True
             ):

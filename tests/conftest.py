@@ -90,6 +90,19 @@ def tiny_checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def probing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint file of the tiny network with twelve probes, drawn by chance."""
+    path = tmp_path_factory.mktemp("probing") / "probing.safetensors"
+    model = tiny_model()
+    drawn = torch.randn(12, 128, generator=torch.Generator().manual_seed(0))
+    model.embedding.probes = torch.nn.functional.normalize(drawn, dim=1)
+    model.embedding.level = torch.tensor(1.5)
+    model.config = dataclasses.replace(model.config, probes=12)
+    save_checkpoint(path, model, Vocabulary(WORDS), name="probing", provenance={})
+    return path
+
+
 @pytest.fixture
 def tiny_checkpoint(tiny_checkpoint_path: Path) -> Checkpoint:
     """The tiny network, loaded anew for each test."""

@@ -157,6 +157,15 @@ def plain_loop(
         near = searcher.embedding.regions(codes) @ searcher.embedding.phrase(phrase)
         return mixture.likelihood * likely + mixture.similarity * near
 
+    def less_of_photo(regions: Regions) -> float:
+        if not searcher.embedding or searcher.embedding.probes is None or not len(regions.codes):
+            return 0.0
+        best = []
+        for probe in searcher.embedding.probes:
+            near = searcher.embedding.regions(regions.codes) @ probe
+            best.append(max(20 * near + 2 * np.log(regions.objectness)))
+        return 0.3 * float(np.mean(best) - searcher.embedding.level)
+
     phrases = [read_phrase(text, searcher.vocabulary) for text in question.phrases]
     answers = []
     for path, regions in photos.items():
@@ -164,7 +173,7 @@ def plain_loop(
         for column, phrase in enumerate(phrases):
             prior = np.log(np.exp(values(landmarks, phrase)).mean())
             scores[:, column] = values(regions.codes, phrase) - prior
-            scores[:, column] += 2 * np.log(regions.objectness)
+            scores[:, column] += 2 * np.log(regions.objectness) - less_of_photo(regions)
         alignment = align(question, boxes=regions.boxes, scores=scores, width=WIDTH, height=HEIGHT)
         if alignment is not None:
             answered = tuple(

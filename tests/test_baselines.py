@@ -567,7 +567,8 @@ def test_a_baseline_is_trained_resumed_and_evaluated(
     again = load_checkpoint(train(data, tmp_path / "resumed", options, resume=True))
     checkpoint = load_checkpoint(weights)
     assert (checkpoint.config.landmarks > 0) == (checkpoint.config.method != "region_rnn")
-    assert dataclasses.replace(checkpoint.config, landmarks=0) == options.config
+    assert (checkpoint.config.probes > 0) == (checkpoint.config.method != "region_rnn")
+    assert dataclasses.replace(checkpoint.config, landmarks=0, probes=0) == options.config
     assert checkpoint.provenance["options"]["proposals"] == (
         "boxes.jsonl" if name == "external" else None
     )
@@ -702,7 +703,7 @@ def test_a_full_image_rnn_is_trained_and_measured_by_the_program(
     )
     assert (trained.code, trained.stdout) == (0, b"")
     config = load_checkpoint(tmp_path / "run" / "model.safetensors").config
-    assert dataclasses.replace(config, landmarks=0) == FCLNConfig.full_image_rnn(
+    assert dataclasses.replace(config, landmarks=0, probes=0) == FCLNConfig.full_image_rnn(
         tensorflow_padding=True
     )
     _, _, command = trained.stderr.splitlines()[-1].partition("measure it with: dcsearch ")

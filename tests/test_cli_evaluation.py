@@ -680,6 +680,16 @@ def test_a_sweep_has_a_row_for_each_choice(evaluate: Evaluate) -> None:
     assert all(0 <= own["R@1"] <= own["R@10"] <= 1 for own in rows.values())
 
 
+def test_with_probes_their_weight_is_swept_and_matters(
+    evaluate: Evaluate, probing_path: Path
+) -> None:
+    swept = rows_of(evaluate("--sweep", "--json", model=probing_path))
+    weighed = [f"FCLN, hubness {weight}, fused" for weight in ("0", "0.15", "0.6")]
+    assert set(weighed) <= set(swept)
+    without = rows_of(evaluate("--hubness", 0, "--json", model=probing_path))
+    assert without[weighed[0]] == pytest.approx(swept[weighed[0]], abs=1e-4)
+
+
 def test_in_a_sweep_what_was_chosen_comes_first_and_the_default_is_not_missing(
     evaluate: Evaluate,
 ) -> None:
@@ -719,6 +729,7 @@ def test_without_an_embedding_similarity_is_not_swept_and_cannot_be_asked_for(
         (("--unknown", "spoken"), "unknown words spoken"),
         (("--objectness", 0), "objectness 0"),
         (("--prior", 0.5), "prior 0.5"),
+        (("--hubness", 0.5), "hubness 0.5"),
         (("--similarity", 10), "likelihood 0.5, similarity 10"),
         (("--likelihood", 0, "--similarity", 2.5), "likelihood 0, similarity 2.5"),
         (("--score", "likelihood", "--objectness", 2), "likelihood"),
@@ -743,6 +754,7 @@ def test_every_choice_of_scoring_reaches_the_evaluation(
         ("--prior", -1),
         ("--likelihood", "much"),
         ("--similarity", "inf"),
+        ("--hubness", "nan"),
         ("--mean", "median"),
         ("--regions", 0),
         ("--seeds", 0),

@@ -218,7 +218,8 @@ def test_to_start_with_default_is_to_start_with_the_weights_that_ship(trained: T
     options = trained.given["options"]
     shipped = read_header()
     assert options.start == shipped.path
-    known = {**options.config.to_json(), "landmarks": shipped.config["landmarks"]}
+    kept = {name: shipped.config.get(name, 0) for name in ("landmarks", "probes")}
+    known = {**options.config.to_json(), **kept}
     assert FCLNConfig.from_json(known) == FCLNConfig.from_json(shipped.config)
     assert options.steps == TrainingOptions.modern().steps
 

@@ -36,6 +36,9 @@ class Told(MixedScorer):
     def prior(self, phrase: Phrase) -> float:
         return self.told_prior
 
+    def hubness(self, codes: np.ndarray, objectness: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return np.zeros(len(counts), dtype=np.float32)
+
 
 def description(
     *regions: tuple[tuple[float, float, float, float], float], objectness: float = 1.0

@@ -48,6 +48,9 @@ class Told:
 
     values = log_likelihoods
 
+    def hubness(self, codes: np.ndarray, objectness: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return np.zeros(len(counts), dtype=np.float32)
+
 
 def seen(*regions: tuple[Box, dict[str, float]], objectness: Sequence[float] = ()) -> Description:
     """A photo with these regions, each with the log-likelihood of some words."""

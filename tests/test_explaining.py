@@ -1,5 +1,6 @@
 """Explanations: every word's part of a score, as numbers, as a table and as JSON."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -54,6 +55,29 @@ def test_regions_are_explained_as_they_are_scored(tiny_checkpoint_path: Path) ->
         rtol=1e-5,
     )
     assert explain(quick, landmarks, codes[:0], objectness[:0], phrase) == []
+
+
+PUSHED = dataclasses.replace(EXPLANATION, hubness=2.5, photo_score=-0.75)
+
+
+def test_what_the_photo_adds_is_a_row_and_two_fields(
+    capsys: pytest.CaptureFixture[str], tiny_checkpoint_path: Path
+) -> None:
+    assert PUSHED.score == 0.75
+    print_table(explanation_table([(1, Path("/photos/1.jpg"), PUSHED)]))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-3:] == [["objectness", "0.50", "-1.50"], ["photo", "2.50", "-0.75"],
+                          ["score", "+0.75"]]  # fmt: skip
+    adding = [line[-1] for line in lines[1:-1]]
+    assert sum(map(float, adding)) == pytest.approx(0.75)
+    fields = explanation_fields(PUSHED)
+    assert (fields["hubness"], fields["photo_score"], fields["score"]) == (2.5, -0.75, 0.75)
+    header = read_header(tiny_checkpoint_path)
+    quick = QuickLikelihood(header)
+    codes, phrase = np.ones((2, quick.code_size)), read_phrase("a dog", Vocabulary(header.words))
+    for hubness, added in ((None, 0.0), (2.0, -0.6), (-1.0, 0.3)):
+        for one in explain(quick, codes, codes, np.array([0.9, 0.5]), phrase, hubness=hubness):
+            assert (one.hubness, one.photo_score) == (hubness, pytest.approx(added))
 
 
 def test_the_table_adds_up_and_names_each_photo_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,7 @@ class World:
                 name="hand",
                 sha256="00ff",
                 vocabulary=Vocabulary(WORDS),
-                config=SimpleNamespace(method="fcln"),
+                config=SimpleNamespace(method="fcln", embedding_size=0),
             )
 
             def words_and_end(
@@ -457,7 +457,9 @@ def test_unknown_words_are_dropped_or_spoken() -> None:
     asked: list[tuple[int, ...]] = []
 
     class Stub:
-        checkpoint = SimpleNamespace(vocabulary=Vocabulary(WORDS))
+        checkpoint = SimpleNamespace(
+            vocabulary=Vocabulary(WORDS), config=SimpleNamespace(embedding_size=0)
+        )
 
         def words_and_end(
             self, codes: np.ndarray, phrases: Sequence[Phrase]

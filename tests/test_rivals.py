@@ -48,7 +48,9 @@ class Told:
     def __init__(self, says: Sequence[dict[Tokens, float]]) -> None:
         self.says = says
         self.asked: list[Asked] = []
-        self.checkpoint = SimpleNamespace(vocabulary=Vocabulary(WORDS))
+        self.checkpoint = SimpleNamespace(
+            vocabulary=Vocabulary(WORDS), config=SimpleNamespace(embedding_size=0)
+        )
 
     def best_regions(
         self, codes: np.ndarray, phrases: Sequence[Phrase], *, photos: np.ndarray,

@@ -98,6 +98,14 @@ def searcher(
         yield Searcher(database, header, device="cpu")
 
 
+@pytest.fixture(scope="module")
+def probing(tmp_path_factory: pytest.TempPathFactory, probing_path: Path) -> Iterator[Searcher]:
+    """Of the same photos by the same network, which has probes."""
+    with new_index(tmp_path_factory.mktemp("probing") / "index.db") as database:
+        write(database, read_header(probing_path), PHOTOS)
+        yield Searcher(database, read_header(probing_path), device="cpu")
+
+
 @pytest.fixture
 def database(tmp_path: Path, header: CheckpointHeader) -> Iterator[Database]:
     """An index of twelve photos of two to five regions each."""
@@ -336,6 +344,61 @@ def test_only_the_photos_asked_for_answer(searcher: Searcher) -> None:
             assert_same(found(answer), expected)
             assert answer.photos == len(some)
             assert answer.regions == sum(len(regions.codes) for regions in own.values())
+
+
+@pytest.mark.usefixtures("sceptical")
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_photos_that_answer_everything_are_pushed_down_however_they_are_found(
+    name: str, probing: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for score in MIXTURES:
+        expected = plain_loop(probing, PHOTOS, QUESTIONS[name], score=score)
+        for options in ({"exact": True}, {"exact": False}):
+            answer = ask(probing, QUESTIONS[name], score=score, **options)
+            assert_same(found(answer), expected)
+    monkeypatch.setattr(search_module, "FEW", 1000)
+    expected = plain_loop(probing, PHOTOS, QUESTIONS[name])
+    assert_same(found(ask(probing, QUESTIONS[name])), expected)
+
+
+def test_with_probes_guesses_miss_next_to_nothing(probing: Searcher, searcher: Searcher) -> None:
+    wanted, got, moved = 0, 0, 0
+    for question in QUESTIONS.values():
+        expected = [photo.path for photo in plain_loop(probing, PHOTOS, question)]
+        moved += expected != [photo.path for photo in plain_loop(searcher, PHOTOS, question)]
+        wanted += len(expected)
+        got += len(set(expected) & set(paths(ask(probing, question))))
+    assert moved > len(QUESTIONS) / 2  # or there was nothing to be seen here
+    assert got >= 0.98 * wanted > 100
+
+
+@pytest.mark.parametrize("score", MIXTURES)
+def test_an_explanation_says_what_the_photo_adds(score: Score, probing: Searcher) -> None:
+    assert probing.embedding is not None
+    scores = []
+    for result in ask(probing, score=score, explain=True).results:
+        own = PHOTOS[str(result.path)]
+        (hubness,) = probing.embedding.hubness(
+            own.codes, own.objectness, np.array([len(own.codes)])
+        ).tolist()
+        for region in result.regions:
+            assert region.explanation is not None
+            assert region.explanation.hubness == pytest.approx(hubness, abs=1e-5)
+            assert region.explanation.photo_score == pytest.approx(-0.3 * hubness, abs=1e-5)
+            assert region.explanation.score == pytest.approx(region.score, abs=1e-2)
+            phrase = read_phrase(region.phrase, probing.vocabulary)
+            code = own.codes[own.captions.index(region.caption)]
+            said = probing.quick.log_likelihoods(code[None], [phrase])[0, 0]
+            assert region.log_likelihood == pytest.approx(said, abs=2e-3)
+            scores.append(region.explanation.photo_score)
+    assert np.ptp(scores) > 0.1
+
+
+def test_without_probes_no_photo_has_a_part_in_a_score(searcher: Searcher) -> None:
+    for result in ask(searcher, explain=True).results:
+        for region in result.regions:
+            assert region.explanation is not None
+            assert region.explanation.hubness is None
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -27,10 +27,12 @@ from dcsearch.vocabulary import Vocabulary
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the tiny network, with landmarks, as training leaves one."""
+    """A checkpoint of the tiny network, with landmarks and probes, as training leaves one."""
     path = tmp_path_factory.mktemp("old") / "old.safetensors"
     model = tiny_model()
     keep_landmarks(model, torch.rand(8, 16, generator=torch.Generator().manual_seed(0)))
+    model.embedding.probes, model.embedding.level = torch.zeros(300, 128), torch.tensor(1.5)
+    model.config = dataclasses.replace(model.config, probes=300)
     save_checkpoint(path, model, Vocabulary(WORDS), name="old", provenance={"photos": 3})
     return path
 
@@ -96,12 +98,14 @@ def test_a_network_begins_with_the_weights_of_another(changes: dict[str, Any], o
     model, checkpoint = new_model(**changes), load_checkpoint(old)
     start_from(model, checkpoint)
     expected = checkpoint.model.state_dict()
-    del expected["language.landmarks"]
+    for name in ("language.landmarks", "embedding.probes", "embedding.level"):
+        del expected[name]
     assert_close(dict(model.state_dict()), dict(expected), rtol=0, atol=0)
 
 
-def test_landmarks_stay_with_the_weights_that_they_are_of(old: Path) -> None:
-    assert load_checkpoint(old).config == dataclasses.replace(tiny_config(), landmarks=8)
+def test_landmarks_and_probes_stay_with_the_weights_that_they_are_of(old: Path) -> None:
+    kept = dataclasses.replace(tiny_config(), landmarks=8, probes=300)
+    assert load_checkpoint(old).config == kept
     assert config_to_start(old) == tiny_config()
 
 
@@ -157,7 +161,7 @@ def test_a_config_that_cannot_be_read_is_named(old: Path, tmp_path: Path) -> Non
 # runs
 
 
-def test_a_run_begins_with_the_weights_and_keeps_landmarks_of_its_own(
+def test_a_run_begins_with_the_weights_and_keeps_landmarks_and_probes_of_its_own(
     data: Path, old: Path, options: TrainingOptions, tmp_path: Path
 ) -> None:
     still = dataclasses.replace(
@@ -169,6 +173,7 @@ def test_a_run_begins_with_the_weights_and_keeps_landmarks_of_its_own(
     assert_close(dict(after.named_parameters()), dict(before.named_parameters()), rtol=0, atol=0)
     assert after.language.landmarks is not None
     assert after.language.landmarks.shape != (8, 16)
+    assert 0 < after.config.probes < 300
 
 
 def test_a_run_learns_from_there(straight: Path, old: Path) -> None:

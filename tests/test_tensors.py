@@ -31,8 +31,10 @@ def test_parameters_are_those_of_the_network(tiny_checkpoint_path: Path) -> None
     assert precision({}) == ""
 
 
-def test_landmarks_are_no_parameters() -> None:
+def test_landmarks_and_probes_are_no_parameters() -> None:
     tensors = {
+        "embedding.probes": StoredTensor((256, 128), "F16"),
+        "embedding.level": StoredTensor((), "F16"),
         "language.landmarks": StoredTensor((1024, 256), "F16"),
         "backbone.features.0.1.num_batches_tracked": StoredTensor((), "I64"),
         "backbone.features.0.1.weight": StoredTensor((32,), "F16"),

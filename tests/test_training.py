@@ -201,7 +201,8 @@ def test_a_run_keeps_a_checkpoint_that_tells_where_it_came_from(
     checkpoint = load_checkpoint(straight / "model.safetensors")
     assert checkpoint.name == "drawn"
     assert checkpoint.config.landmarks > 0
-    assert dataclasses.replace(checkpoint.config, landmarks=0) == options.config
+    assert checkpoint.config.probes > 0
+    assert dataclasses.replace(checkpoint.config, landmarks=0, probes=0) == options.config
     assert checkpoint.vocabulary.words[:4] == ("<unk>", "a", "disc", "square")
     assert set(checkpoint.vocabulary.words) == {
         *("<unk>", "a", "disc", "square", "on", "grey"), *COLOURS,

@@ -70,7 +70,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     write_segment = vectors_module._write_segment
 
     def counted(*arguments: Any) -> str:
-        counts.append(len(arguments[4]))
+        counts.append(len(arguments[5]))
         return write_segment(*arguments)
 
     monkeypatch.setattr(vectors_module, "_write_segment", counted)

@@ -28,6 +28,7 @@ from dcsearch.evaluation.average_precision import average_precision
 from dcsearch.evaluation.merging import overlaps
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Measure, Report, Row, Table
+from dcsearch.hubness import hubness_score
 from dcsearch.mixed_score import MixedScorer
 from dcsearch.phrase import Phrase, known_phrase
 from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
@@ -255,15 +256,18 @@ def _detect(
     totals = np.full(len(phrases), -np.inf)
     for first in range(0, len(described) if phrases else 0, batch):
         chunk = described[first : first + batch]
-        likelihoods = scorer.values(
-            np.concatenate([d.codes for d in chunk]), list(phrases.values())
-        )  # (R, M)
-        ends = np.cumsum([len(d.codes) for d in chunk])
-        for number, (seen, own) in enumerate(
-            zip(chunk, np.split(likelihoods, ends[:-1]), strict=True), start=first
+        codes = np.concatenate([d.codes for d in chunk])
+        counts = np.array([len(d.codes) for d in chunk])
+        likelihoods = scorer.values(codes, list(phrases.values()))  # (R, M)
+        hubness = scorer.hubness(codes, np.concatenate([d.objectness for d in chunk]), counts)
+        starts = np.cumsum(counts)[:-1]
+        added = np.split(hubness_score(hubness, counts), starts)
+        for number, (seen, own, less) in enumerate(
+            zip(chunk, np.split(likelihoods, starts), added, strict=True), start=first
         ):
             totals = np.logaddexp(totals, np.logaddexp.reduce(own.astype(np.float64), axis=0))
-            scores = region_scores(own, seen.objectness).astype(np.float32)  # (N, M)
+            scores = region_scores(own, seen.objectness) + less[:, None]  # (N, M)
+            scores = scores.astype(np.float32)
             boxes = torch.tensor(seen.boxes)  # a copy, for they may be read-only
             for name, column in zip(phrases, np.ascontiguousarray(scores.T), strict=True):
                 kept = nms(boxes, torch.from_numpy(column), overlap)[:per_photo].numpy()

@@ -15,10 +15,11 @@ import numpy as np
 from dcsearch.describe import Description
 from dcsearch.errors import UsageError
 from dcsearch.evaluation.progress import Progress, silent
+from dcsearch.hubness import HUBNESS_WEIGHT, hubness_score
 from dcsearch.likelihood import LikelihoodScorer
 from dcsearch.phrase import Phrase, known_phrase
 from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, Mixture, region_scores
-from dcsearch.similarity import SimilarityScorer
+from dcsearch.similarity import SimilarityScorer, photo_hubness
 from dcsearch.vocabulary import Vocabulary
 
 MEANS = ("log-probability", "probability")
@@ -39,6 +40,7 @@ class Scoring:
     prior: float = 0.0  # share of log p(phrase), its mean over all regions, that is taken off
     likelihood: float = 1.0  # weight of the log-likelihood
     similarity: float = 0.0  # weight of the cosine in the space of phrases and regions
+    hubness: float = HUBNESS_WEIGHT  # of what is taken off for it, where the model has probes
 
     def __post_init__(self) -> None:
         """Check the choices.
@@ -51,7 +53,7 @@ class Scoring:
         if self.unknown not in UNKNOWNS:
             raise UsageError(f"unknown words are not {self.unknown!r}; {' or '.join(UNKNOWNS)}")
         weights = (self.objectness_weight, self.prior, self.likelihood, self.similarity)
-        if not all(0 <= weight < 1e6 for weight in weights):
+        if not all(0 <= weight < 1e6 for weight in (*weights, self.hubness)):
             raise UsageError("the weights of a score and the prior's share are at least 0")
 
     @property
@@ -70,6 +72,8 @@ class Scoring:
             parts.append("unknown words spoken")
         if self.objectness_weight != default.objectness_weight:
             parts.append(f"objectness {self.objectness_weight:g}")
+        if self.hubness != default.hubness:
+            parts.append(f"hubness {self.hubness:g}")
         if self.prior:
             parts.append(f"prior {self.prior:g}")
         mixture = Mixture(self.likelihood, self.similarity)
@@ -222,6 +226,9 @@ def biases(
     """What is in the scores of R regions for M phrases beside likelihoods: (R,) or (R, M)."""
     nothing = np.zeros(len(chunk.codes), dtype=np.float32)
     things = region_scores(nothing, chunk.objectness, weight=scoring.objectness_weight)  # (R,)
+    if scoring.hubness:
+        hubness = photo_hubness(scorer, chunk.codes, chunk.objectness, chunk.counts)  # (P,)
+        things = things + hubness_score(hubness, chunk.counts, weight=scoring.hubness)
     if not scoring.similarity:
         return things
     similarity = SimilarityScorer(scorer.checkpoint, device=str(scorer.device))
@@ -243,6 +250,9 @@ def _compare(
     if any(own.similarity for own in scorings):
         similarity = SimilarityScorer(scorer.checkpoint, device=str(scorer.device))
         cosines = similarity.cosines(chunk.codes, phrases)  # (R, M)
+    hubness = np.zeros(len(chunk.counts), dtype=np.float32)  # (P,)
+    if any(own.hubness for own in scorings):
+        hubness = photo_hubness(scorer, chunk.codes, chunk.objectness, chunk.counts)
     lengths = np.array([len(phrase.tokens) for phrase in phrases])
     starts = chunk.starts[chunk.counts > 0]
     found = []
@@ -257,6 +267,7 @@ def _compare(
         if cosines is not None and own.similarity:
             values = values + own.similarity * cosines
         values = region_scores(values, chunk.objectness, weight=own.objectness_weight)
+        values = values + hubness_score(hubness, chunk.counts, weight=own.hubness)[:, None]
         parts = np.split(values, starts[1:]) if len(starts) else []
         regions = [part.argmax(axis=0) + start for part, start in zip(parts, starts, strict=True)]
         where = np.array(regions, dtype=np.int64).reshape(-1, len(phrases))

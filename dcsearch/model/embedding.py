@@ -16,7 +16,12 @@ from dcsearch.model.language import PADDING
 class PhraseEmbedding(nn.Module):
     """A GRU that reads phrases, a projection of encoded region codes, and their temperature."""
 
-    def __init__(self, *, words: int, encoded_size: int, size: int, dropout: float) -> None:
+    probes: Tensor | None  # (K, S) unit vectors of phrases at large
+    level: Tensor | None  # () how well an ordinary photo answers them
+
+    def __init__(
+        self, *, words: int, encoded_size: int, size: int, dropout: float, probes: int = 0
+    ) -> None:
         """Make the encoder.
 
         Args:
@@ -24,6 +29,7 @@ class PhraseEmbedding(nn.Module):
             encoded_size: E, of the encoded region codes.
             size: S, of the common space.
             dropout: on the word embeddings, in training.
+            probes: K, phrases kept beside the weights for dcsearch/hubness.py; 0 is none.
         """
         super().__init__()
         self.words = nn.Embedding(words, encoded_size)
@@ -33,6 +39,8 @@ class PhraseEmbedding(nn.Module):
         self.region = nn.Linear(encoded_size, size, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))  # 1 / temperature
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer("probes", torch.zeros(probes, size) if probes else None)
+        self.register_buffer("level", torch.zeros(()) if probes else None)
 
     @property
     def scale(self) -> Tensor:

@@ -65,6 +65,7 @@ class FCLNConfig:
     language_hidden: int  # H
     embedding_size: int = 0  # of the space that phrases and regions share; 0 is none
     landmarks: int = 0  # K, codes of regions at large that are kept beside the weights
+    probes: int = 0  # phrases at large, in the shared space, that are kept beside the weights
     null_word: bool = False  # one more embedding, the reference code's padding; never read
     context: Literal["none", "sum"] = "none"  # the whole photo's part in a region's encoded code
     longest_caption: int  # words
@@ -188,7 +189,8 @@ class FCLNConfig:
         """
         may_be_zero = (
             *("proposals_considered", "recognised_boxes"),
-            *("described_regions", "discriminated_regions", "embedding_size", "landmarks"),
+            *("described_regions", "discriminated_regions", "embedding_size"),
+            *("landmarks", "probes"),
         )
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
@@ -218,6 +220,8 @@ class FCLNConfig:
                 raise ValueError(f"{each.name} cannot be {value!r}")
         if self.method == "region_rnn" and self.backbone in LEVELS:
             raise ValueError(f"backbone cannot be {self.backbone!r}: a region RNN reads one map")
+        if self.probes and not self.embedding_size:
+            raise ValueError(f"probes cannot be {self.probes!r}: there is no space to lie in")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `from_json` reads them."""
@@ -364,6 +368,7 @@ class FCLN(nn.Module):
                 encoded_size=config.encoded_size,
                 size=config.embedding_size,
                 dropout=config.language_dropout,
+                probes=config.probes,
             )
         if config.word_weight:  # needed in training only
             self.words = nn.Linear(config.encoded_size, words)

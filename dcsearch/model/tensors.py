@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from dcsearch.errors import CheckpointError
 from dcsearch.model.header import CheckpointHeader, damaged
 
-# Numbers that are kept beside the parameters: statistics, and codes of regions at large.
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "landmarks")
+# Numbers that are kept beside the parameters: statistics, and regions and phrases at large.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "landmarks", "probes", "level")
 
 
 class StoredTensor(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dcsearch.data.regions import AnnotatedPhoto
-from dcsearch.model.fcln import FCLN
+from dcsearch.model.fcln import FCLN, Regions
 from dcsearch.training.photos import cut
 
 LANDMARKS = 1024
@@ -45,16 +45,26 @@ def sample_landmarks(
     if model.config.method == "region_rnn":
         return codes
     for index in chance.permutation(len(photos)):
-        photo = photos[index]
-        frame = (0.0, 0.0, float(photo.width), float(photo.height))
-        seen = cut(photo, frame, *model.config.photo_size(photo.width, photo.height))
-        pixels = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))
-        found = model(pixels[None].to(weight.device), most=_FOUND)[0].encoded
+        found = find_regions(model, photos[index]).encoded
         codes = torch.cat([codes, found[chance.permutation(len(found))[:_OF_A_PHOTO]]])
         if len(codes) >= most:
             break
     codes = codes[:most]
     return codes[torch.from_numpy(chance.permutation(len(codes)))]
+
+
+@torch.no_grad()
+def find_regions(model: FCLN, photo: AnnotatedPhoto) -> Regions:
+    """What a network in evaluation mode finds in a photo, as much as an index has of it.
+
+    Raises:
+        DataError: the photo is missing or broken.
+    """
+    frame = (0.0, 0.0, float(photo.width), float(photo.height))
+    seen = cut(photo, frame, *model.config.photo_size(photo.width, photo.height))
+    pixels = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))
+    found: list[Regions] = model(pixels[None].to(model.language.encoder.weight.device), most=_FOUND)
+    return found[0]
 
 
 def keep_landmarks(model: FCLN, codes: Tensor) -> None:

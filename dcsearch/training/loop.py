@@ -35,6 +35,7 @@ from dcsearch.training.photos import (
     place,
     texts_of,
 )
+from dcsearch.training.probes import keep_probes
 from dcsearch.training.refine import RefiningProgress, refine
 from dcsearch.training.run_folder import RunFolder
 from dcsearch.training.splits import read_split
@@ -386,7 +387,8 @@ class _Run:
             self._save_checkpoint(model, self.folder.checkpoint)
 
     def _finish(self) -> None:
-        """Write the weights to keep once more, with landmarks; the run itself stays as it is."""
+        """Write the weights to keep once more, with landmarks and probes; the run itself stays as
+        it is."""
         if not self.team.first:
             return
         model, step = copy.deepcopy(self.model), self.step
@@ -395,6 +397,7 @@ class _Run:
             model, step = load_checkpoint(self.folder.best).model.to(self.device), self.best.step
         photos = self.photos.photos
         keep_landmarks(model, sample_landmarks(model.eval(), photos, seed=self.options.seed))
+        keep_probes(model, self.vocabulary, photos, seed=self.options.seed)
         self._save_checkpoint(model, self.folder.checkpoint, step=step)
 
     def _refine(self, report: Callable[[RefiningProgress], None]) -> None:

@@ -33,6 +33,7 @@ from dcsearch.model.losses import (
 from dcsearch.model.matching import match
 from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
 from dcsearch.training.photos import Batches, TrainingPhotos, collate
+from dcsearch.training.probes import give_probes
 from dcsearch.training.splits import read_split
 
 
@@ -151,6 +152,7 @@ def refine(
             )
             sums = {}
     keep_landmarks(model, sample_landmarks(model.eval(), photos, seed=options.seed))
+    give_probes(checkpoint, photos, seed=options.seed)
     provenance: dict[str, Any] = {
         **checkpoint.provenance,
         "refined": {

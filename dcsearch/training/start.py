@@ -11,14 +11,14 @@ from dcsearch.model.header import damaged, read_header
 
 
 def config_to_start(file: Path) -> FCLNConfig:
-    """The config of a checkpoint as a run that begins with its weights takes it: its landmarks are
-    those of the old weights, and a new run keeps its own.
+    """The config of a checkpoint as a run that begins with its weights takes it: its landmarks and
+    probes are those of the old weights, and a new run keeps its own.
 
     Raises:
         CheckpointError: no such file, or not a checkpoint.
     """
     try:
-        return replace(FCLNConfig.from_json(read_header(file).config), landmarks=0)
+        return replace(FCLNConfig.from_json(read_header(file).config), landmarks=0, probes=0)
     except (TypeError, ValueError):
         raise damaged(file) from None
 
@@ -33,7 +33,8 @@ def start_from(model: FCLN, checkpoint: Checkpoint) -> None:
         CheckpointError: the new network has other weights.
     """
     weights, own = checkpoint.model.state_dict(), model.state_dict()
-    weights.pop("language.landmarks", None)
+    for kept in ("language.landmarks", "embedding.probes", "embedding.level"):
+        weights.pop(kept, None)
     if model.language.context is not None:
         weights.setdefault("language.context", own["language.context"])
     here, there = ({(name, each.shape) for name, each in of.items()} for of in (weights, own))

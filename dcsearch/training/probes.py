@@ -1,0 +1,125 @@
+"""Probes: phrases of the training photos, as points in the space that they share with regions.
+
+They stand for whatever may be asked. How well a photo answers them is its hubness
+(dcsearch/hubness.py), seen from the level of the training photos.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.hubness import hubness
+from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.model.fcln import FCLN
+from dcsearch.model.language import pad_tokens
+from dcsearch.phrase import known_phrase
+from dcsearch.region_score import objectness_score
+from dcsearch.training.landmarks import find_regions
+from dcsearch.vocabulary import Vocabulary
+
+PROBES = 256
+_LEVEL_PHOTOS = 64
+
+
+@torch.no_grad()
+def sample_probes(
+    model: FCLN,
+    vocabulary: Vocabulary,
+    photos: Sequence[AnnotatedPhoto],
+    *,
+    seed: int = 0,
+    most: int = PROBES,
+) -> Tensor:
+    """Unit vectors (K, S) of different short phrases of photos, drawn at random.
+
+    Args:
+        model: in evaluation mode, with an embedding.
+        vocabulary: of the model; phrases that it has no word of are passed over.
+        photos: any; they are not opened.
+        seed: of the draw.
+        most: K, or less where the photos do not have so many phrases.
+
+    Returns:
+        Float32, on the model's device.
+    """
+    texts = sorted({text for photo in photos for r in photo.regions for text in r.phrases})
+    chosen: dict[tuple[int, ...], None] = {}  # what differs in unknown words alone is one phrase
+    for index in np.random.default_rng(seed).permutation(len(texts)).tolist():
+        if len(chosen) < most and (phrase := known_phrase(texts[index], vocabulary)):
+            chosen[phrase.tokens] = None
+    if not chosen:
+        return model.embedding.region.weight.new_zeros(0, len(model.embedding.region.weight))
+    tokens = pad_tokens(list(chosen)).to(model.embedding.region.weight.device)
+    return model.embedding.embed_phrases(tokens)
+
+
+@torch.no_grad()
+def level_of(
+    model: FCLN,
+    probes: Tensor,
+    photos: Sequence[AnnotatedPhoto],
+    *,
+    seed: int = 0,
+    most: int = _LEVEL_PHOTOS,
+) -> float | None:
+    """How well an ordinary photo answers probes (K, S): the mean over some, drawn at random.
+
+    None where the network finds nothing in any of them.
+
+    Raises:
+        DataError: a photo is missing or broken.
+    """
+    told = []
+    for index in np.random.default_rng(seed).permutation(len(photos))[:most].tolist():
+        found = find_regions(model, photos[index])
+        if len(found.encoded):
+            objectness = torch.sigmoid(found.objectness.float()).cpu().numpy()
+            vectors = model.embedding.embed_regions(found.encoded).cpu().numpy()
+            start = np.zeros(1, dtype=np.int64)
+            told += hubness(
+                vectors, objectness_score(objectness), start, probes.cpu().numpy()
+            ).tolist()
+    return float(np.mean(told)) if told else None
+
+
+def keep_probes(
+    model: FCLN, vocabulary: Vocabulary, photos: Sequence[AnnotatedPhoto], *, seed: int = 0
+) -> None:
+    """Give a network probes of some photos in place of those that it has; its config names K.
+
+    It keeps none where it has no embedding, finds no regions by itself, or the photos say nothing.
+
+    Args:
+        model: in evaluation mode.
+        vocabulary: of the model.
+        photos: that the phrases are of, and some of which the level is of.
+        seed: of the draws.
+
+    Raises:
+        DataError: a photo is missing or broken.
+    """
+    if not model.config.embedding_size:
+        return
+    probes, level = None, None
+    if model.config.method != "region_rnn":
+        probes = sample_probes(model, vocabulary, photos, seed=seed)
+        level = level_of(model, probes, photos, seed=seed) if len(probes) else None
+    if level is None:
+        probes = None
+    embedding = model.embedding
+    embedding.probes = probes
+    embedding.level = None if level is None else embedding.log_scale.new_tensor(level)
+    count = 0 if probes is None else len(probes)
+    model.config = dataclasses.replace(model.config, probes=count)
+
+
+def give_probes(
+    checkpoint: Checkpoint, photos: Sequence[AnnotatedPhoto], *, seed: int = 0
+) -> Checkpoint:
+    """The checkpoint, whose network is changed as by `keep_probes`, with the config of that."""
+    keep_probes(checkpoint.model.eval(), checkpoint.vocabulary, photos, seed=seed)
+    return dataclasses.replace(checkpoint, config=checkpoint.model.config)
