@@ -687,7 +687,7 @@ def test_a_region_rnn_is_trained_and_measured_by_the_program(
     assert measured.code == 0, measured.stderr
     report = json.loads(measured.stdout)
     assert report["settings"]["regions from"] == "truth"
-    assert report["tables"][0]["rows"][0]["name"] == "Region RNN"
+    assert report["tables"][0]["rows"][0]["name"] == "Region RNN, fused"
     refused = run(*shlex.split(command.removesuffix(" --regions-from truth")), *few)
     assert (refused.code, refused.stdout) == (2, b"")
     assert len(refused.stderr.splitlines()) == 1
@@ -712,7 +712,7 @@ def test_a_full_image_rnn_is_trained_and_measured_by_the_program(
     assert measured.code == 0, measured.stderr
     report = json.loads(measured.stdout)
     assert report["settings"]["regions from"] == "model"
-    assert report["tables"][0]["rows"][0]["name"] == "Full image RNN"
+    assert report["tables"][0]["rows"][0]["name"] == "Full image RNN, fused"
 
 
 def test_the_program_learns_from_a_files_boxes(

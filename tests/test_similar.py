@@ -240,7 +240,10 @@ def plain_loop(searcher: Searcher, question: Question, examples: dict[str, Examp
     def likely(codes: np.ndarray, text: str) -> np.ndarray:
         if text not in examples:
             phrase = read_phrase(text, searcher.vocabulary)
-            return searcher.quick.spoken(codes, phrase).sum(axis=1, dtype=np.float64)
+            said = searcher.quick.spoken(codes, phrase).sum(axis=1, dtype=np.float64)
+            assert searcher.embedding is not None
+            near = searcher.embedding.regions(codes) @ searcher.embedding.phrase(phrase)
+            return 0.5 * said + 20.0 * near
         one, others = examples[text].code - mean, codes - mean
         lengths = np.linalg.norm(one) * np.linalg.norm(others, axis=1)
         cosines: np.ndarray = others @ one / lengths

@@ -5,6 +5,7 @@ They stand for whatever may be asked. How well a photo answers them is its hubne
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,7 +35,9 @@ def sample_probes(
     seed: int = 0,
     most: int = PROBES,
 ) -> Tensor:
-    """Unit vectors (K, S) of different short phrases of photos, drawn at random.
+    """Unit vectors (K, S) of different short phrases of photos, drawn at random: one of each photo,
+    then another of each. So what is said of many photos is likely among them, as it is likely
+    asked; drawn from all that is ever said, they help half as much (docs/models.md).
 
     Args:
         model: in evaluation mode, with an embedding.
@@ -46,11 +49,16 @@ def sample_probes(
     Returns:
         Float32, on the model's device.
     """
-    texts = sorted({text for photo in photos for r in photo.regions for text in r.phrases})
+    chance = np.random.default_rng(seed)
+    said = [[text for r in photo.regions for text in r.phrases] for photo in photos]
+    drawn = [chance.permutation(said[photo]) for photo in chance.permutation(len(photos))]
     chosen: dict[tuple[int, ...], None] = {}  # what differs in unknown words alone is one phrase
-    for index in np.random.default_rng(seed).permutation(len(texts)).tolist():
-        if len(chosen) < most and (phrase := known_phrase(texts[index], vocabulary)):
-            chosen[phrase.tokens] = None
+    for texts in itertools.zip_longest(*drawn):
+        for text in texts:
+            if text is None or len(chosen) == most:
+                continue
+            if phrase := known_phrase(str(text), vocabulary):
+                chosen[phrase.tokens] = None
     if not chosen:
         return model.embedding.region.weight.new_zeros(0, len(model.embedding.region.weight))
     tokens = pad_tokens(list(chosen)).to(model.embedding.region.weight.device)
