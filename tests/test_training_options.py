@@ -55,10 +55,11 @@ def test_the_modern_recipe_trains_the_paper_s_network() -> None:
 
 
 def test_the_shipped_weights_tell_the_recipe_that_is_offered_for_them() -> None:
-    """Of the first of their two runs, but for how often they were validated, which changes
-    nothing."""
+    """Of the first of their runs, but for how often they were validated, which changes nothing."""
     header = read_header(None)
-    told, offered = header.provenance["began_with"], TrainingOptions.shipped().to_json()
+    told, offered = header.provenance, TrainingOptions.shipped().to_json()
+    while "options" in told.get("began_with", {}):
+        told = told["began_with"]
     for name, value in told["options"].items():
         if not name.startswith(("valid", "backbone_weights")):
             assert offered[name] == value, name
@@ -66,24 +67,29 @@ def test_the_shipped_weights_tell_the_recipe_that_is_offered_for_them() -> None:
     assert offered["config"]["tensorflow_padding"] is header.config["tensorflow_padding"] is True
 
 
-def test_the_card_of_the_shipped_weights_has_the_command_of_their_second_run() -> None:
+def test_the_card_of_the_shipped_weights_has_the_commands_of_their_further_runs() -> None:
     header = read_header(None)
     card = (header.path.parent / "default.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"dcsearch train (.*--start.*?)\n\n", card, re.DOTALL)
-    words = command.replace("\\\n", " ").split()
-    given = dict(pairwise(words))
-    told = header.provenance["options"]
-    for option, name in {
-        "--steps": "steps",
-        "--learning-rate": "learning_rate",
-        "--recognition-rate": "recognition_learning_rate",
-        "--backbone-rate": "backbone_learning_rate",
-        "--warm-up": "warm_up",
-        "--freeze": "backbone_blocks_frozen",
-    }.items():
-        assert float(given[option]) == told[name], option
-    assert int(given["--photo-side"]) == header.config["photo_side"]
-    assert given["--context"] == header.config["context"]
+    commands = re.findall(r"    dcsearch (\w+) (.*?[^\\])\n", card, re.DOTALL)
+    runs = [dict(pairwise(words.split())) for name, words in commands if name == "train"]
+    told = header.provenance
+    for given in reversed(runs[1:]):
+        for option, name in {
+            "--steps": "steps",
+            "--learning-rate": "learning_rate",
+            "--recognition-rate": "recognition_learning_rate",
+            "--backbone-rate": "backbone_learning_rate",
+            "--warm-up": "warm_up",
+            "--freeze": "backbone_blocks_frozen",
+        }.items():
+            assert float(given[option]) == told["options"][name], option
+        assert int(given.get("--seed", 0)) == told["options"]["seed"]
+        told = told["began_with"]
+    assert "began_with" not in told  # that is the first
+    assert int(runs[1]["--photo-side"]) == header.config["photo_side"]
+    assert runs[1]["--context"] == header.config["context"]
+    (refining,) = [dict(pairwise(words.split())) for name, words in commands if name == "refine"]
+    assert int(refining["--steps"]) == header.provenance["refined"]["steps"]
     assert header.sha256 in card
 
 
