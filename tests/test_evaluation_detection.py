@@ -166,7 +166,9 @@ def test_pooling_sorts_all_records_as_if_of_one_class() -> None:
     # The cat's miss, the cat's hit, the dog's hit; the dog's log-likelihood at B is too low.
     report = report_of(photos, described)
     # By phrase 1 and 1/2. Pooled: precision 0, 1/2, 2/3, and what counts is the best from there on.
-    row = {c: report.value(c, row="likelihood") for c in ("AP50 by phrase", "AP50 pooled", "gap")}
+    row = {
+        c: report.value(c, row="without prior") for c in ("AP50 by phrase", "AP50 pooled", "gap")
+    }
     assert row == pytest.approx({"AP50 by phrase": 0.75, "AP50 pooled": 2 / 3, "gap": 0.75 - 2 / 3})
     assert report.value("AP50") == pytest.approx(0.75)
 
@@ -180,8 +182,10 @@ def test_the_evidence_takes_the_prior_of_each_phrase_away() -> None:
     # Likelihood: dog hit, miss, miss, then cat hit: 1 up to recall .5, then 1/2.
     # Evidence, log p - log mean p, hits: dog -1 + 1.69 = .69, cat -8 + 8.79 = .79; misses below.
     report = report_of(photos, described)
-    rows = {score: report.value("AP50 pooled", row=score) for score in ("likelihood", "evidence")}
-    assert rows == pytest.approx({"likelihood": (51 + 50 / 2) / 101, "evidence": 1})
+    rows = {
+        score: report.value("AP50 pooled", row=score) for score in ("without prior", "evidence")
+    }
+    assert rows == pytest.approx({"without prior": (51 + 50 / 2) / 101, "evidence": 1})
     assert report.value("gap", row="evidence") == pytest.approx(0)
     dog = math.log((math.exp(-1) + math.exp(-2) + math.exp(-3)) / 3)
     cat = math.log((math.exp(-9) + math.exp(-8) + math.exp(-16)) / 3)
@@ -349,7 +353,7 @@ def test_pooled_precision_is_that_of_pycocotools_for_one_class(tmp_path: Path) -
                     )
                 )
             )
-    pooled = report_of(photos, described, overlap=1.0).value("AP50 pooled", row="likelihood")
+    pooled = report_of(photos, described, overlap=1.0).value("AP50 pooled", row="without prior")
     wanted = report_of(apart_photos, apart, ["dog"], overlap=1.0).value("AP50")
     assert pooled == pytest.approx(wanted, abs=1e-9)
     assert 0.1 < pooled < 0.9
@@ -371,7 +375,7 @@ def test_an_oracle_reaches_one_and_a_random_scorer_chance() -> None:
         )
     oracle = report_of(photos, known)
     assert [oracle.value(c) for c in ("AP", "AP50", "AP75")] == pytest.approx([1, 1, 1])
-    assert oracle.value("AP50 pooled", row="likelihood") < 0.6  # all dogs, right or not, first
+    assert oracle.value("AP50 pooled", row="without prior") < 0.6  # all dogs, right or not, first
     assert oracle.value("AP50 pooled", row="evidence") == pytest.approx(1)
     random = report_of(photos, blind)
     assert random.value("AP50") == pytest.approx(1 / 20, abs=0.03)
@@ -394,7 +398,7 @@ def test_a_category_without_a_known_word_counts_as_nothing_found() -> None:
     photos = [photo(called("dog", at=A), called("xyzzy", at=B))]
     report = report_of(photos, [seen((A, {"dog": -1}))], ["dog", "xyzzy"])
     assert report.value("AP") == pytest.approx(0.5)
-    assert report.value("AP50 pooled", row="likelihood") == pytest.approx(51 / 101)
+    assert report.value("AP50 pooled", row="without prior") == pytest.approx(51 / 101)
     assert report.settings["unknown categories"] == 1
     assert "The model knows no word of these, which count as 0: xyzzy." in report.notes
     assert "log prior" not in report.tables[2].rows[1].values
@@ -407,7 +411,7 @@ def test_categories_that_no_photo_shows_are_left_out_and_named() -> None:
     photos, described = [photo(called("dog", at=A))], [seen((A, {"dog": -1, "cat": 0}))]
     report = report_of(photos, described, ["cat", "dog", "dog"])
     assert report.value("AP") == pytest.approx(1)
-    assert report.value("AP50 pooled", row="likelihood") == pytest.approx(1)
+    assert report.value("AP50 pooled", row="without prior") == pytest.approx(1)
     assert report.settings["categories"] == 1
     assert "No photo used shows these, which are left out: cat." in report.notes
     for categories in (["cat"], []):

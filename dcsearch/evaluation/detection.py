@@ -4,8 +4,8 @@ Average precision asks two things of a score: that it ranks the regions of all p
 phrase, and, where several phrases are pooled, that it means the same for each of them. COCO asks
 the first only, since it averages over categories. A likelihood has the language model's prior in
 it: "person" is likely of any region, "hair drier" of none. How much the second costs is the gap
-between the AP pooled over phrases and the mean of the AP of each, with the likelihood and with the
-evidence, log p(phrase | region) - log p(phrase), in its place.
+between the AP pooled over phrases and the mean of the AP of each, with what regions are scored by
+(--score) and with the evidence, the same less its prior, in its place.
 """
 
 import contextlib
@@ -123,10 +123,10 @@ def evaluate_detection(
       that region covers one of its boxes at IoU .5 ("placed@10"); "chance" is the share of all
       photos that shows it. Means over the categories that at least ten photos show; without any
       such category there is no such table.
-    - "Calibration", rows "likelihood" and "evidence": the mean of the AP of each phrase at IoU .5,
-      the AP of all records (phrase, photo, box) sorted by that score as if they were of one class,
-      and the gap between the two. The evidence is less by a constant of the phrase, the log of the
-      mean of p(phrase | region) over all regions, and so ranks one phrase's records alike.
+    - "Calibration", rows "without prior" and "evidence": the mean of the AP of each phrase at
+      IoU .5, the AP of all records (phrase, photo, box) sorted by that score as if they were of
+      one class, and the gap between the two. The evidence is less by a constant of the phrase, the
+      log of the mean of exp(value) over all regions, and so ranks one phrase's records alike.
     - "By category": the photos and boxes of each, its AP, and that constant as "log prior".
 
     The curve is the AP over the IoU asked for, of all boxes and of each size.
@@ -401,7 +401,7 @@ def _search(
 
 def _calibration(measured: Sequence[_Measured]) -> Table:
     mean = float(np.mean([each.figures["AP50"] for each in measured]))
-    priors = {"likelihood": [0.0] * len(measured), "evidence": [each.prior for each in measured]}
+    priors = {"without prior": [0.0] * len(measured), "evidence": [each.prior for each in measured]}
     columns = ("AP50 by phrase", "AP50 pooled", "gap")
     rows = []
     for score, less in priors.items():
