@@ -78,19 +78,17 @@ def align_rivals(
         own[photo, asked] = True
     scores = np.full(own.shape, NOWHERE, dtype=np.float32)
     regions = np.full(own.shape, -1, dtype=np.int64)
-    bias: list[np.ndarray] = []
     for part in batches:
         least = np.where(own[part], -np.inf, np.inf)
-        chunk = Chunk(described[part])
-        bias.append(biases(chunk, phrases, scorer, scoring))
-        scores[part], _ = search(chunk, phrases, scorer, scoring, bias=bias[-1], least=least)
+        scores[part], _ = search(Chunk(described[part]), phrases, scorer, scoring, least=least)
     needed = [float(scores[photo, asked].sum()) - _ROOM for photo, asked in queries]
 
     end = (len(scorer.checkpoint.vocabulary),) if scoring.end else ()
     beginnings = [dataclasses.replace(p, tokens=(*p.tokens, *end)[:_FIRST]) for p in phrases]
     without_end = dataclasses.replace(scoring, end=False)
-    for part, added in zip(batches, bias, strict=True):
+    for part in batches:
         chunk = Chunk(described[part])
+        added = biases(chunk, phrases, scorer, scoring)  # of the phrases, not of their beginnings
         bounds, _ = search(chunk, beginnings, scorer, without_end, bias=added)
         least = _least(bounds, [asked for _, asked in queries], needed)
         least[own[part]] = -np.inf
