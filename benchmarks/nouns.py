@@ -2,8 +2,9 @@
 
 python benchmarks/nouns.py val.jsonl --output results/nouns.json
 
-The nouns are those that the annotation says most often by themselves ("dog", "a dog"), and are
-asked with an article. A photo shows a noun when a caption or a region's phrase has the word, or its
+The nouns are those that the annotation says most often by themselves, and are asked as it says them
+most often ("a dog", "the water", "chair"); with --articles as "a dog", "a water", "a chair". Photos
+rank as in a search. A photo shows a noun when a caption or a region's phrase has the word, or its
 plural; what nobody mentioned counts as wrong, so that the figures are low. A place is right when
 the best region covers the box of such a phrase at IoU .5.
 """
@@ -11,8 +12,8 @@ the best region covers the box of such a phrase at IoU .5.
 import argparse
 import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from torchvision.ops import box_iou
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.describe import Describer, Description
 from dcsearch.evaluation.described import describe_annotated
+from dcsearch.hubness import hubness_score
 from dcsearch.mixed_score import MixedScorer
 from dcsearch.model.checkpoint import load_checkpoint
 from dcsearch.phrase import known_phrase
@@ -31,21 +33,29 @@ from dcsearch.vocabulary import words_of
 
 TOP = 10
 ARTICLES = ("a", "an", "the")
+PRONOUNS = ("one",)  # that the annotation says by themselves
 
 
-def common_nouns(photos: Sequence[AnnotatedPhoto], count: int) -> list[str]:
-    """The words said alone, with or without an article, in most photos; ties by spelling."""
+def common_nouns(photos: Sequence[AnnotatedPhoto], count: int) -> dict[str, str]:
+    """The nouns said alone, with or without an article, in most photos, and how each is said most
+    often, with which article or none; ties by spelling."""
     photos_of: Counter[str] = Counter()
+    photos_with: dict[str, Counter[str]] = defaultdict(Counter)
     for photo in photos:
-        said = {
-            tuple(word for word in words_of(phrase) if word not in ARTICLES)
-            for region in photo.regions
-            for phrase in region.phrases
-        }
-        photos_of.update(words[0] for words in said if len(words) == 1)
-    return [noun for noun, _ in sorted(photos_of.items(), key=lambda item: (-item[1], item[0]))][
-        :count
-    ]
+        said: dict[str, set[str]] = defaultdict(set)
+        for phrase in (phrase for region in photo.regions for phrase in region.phrases):
+            words = words_of(phrase)
+            content = [word for word in words if word not in ARTICLES]
+            if len(content) == 1 and content[0] not in PRONOUNS:
+                said[content[0]].add(" ".join(words))
+        photos_of.update(said.keys())
+        for noun, forms in said.items():
+            photos_with[noun].update(forms)
+
+    def first(counts: Counter[str]) -> list[str]:
+        return [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+    return {noun: first(photos_with[noun])[0] for noun in first(photos_of)[:count]}
 
 
 def says(text: str, noun: str) -> bool:
@@ -57,21 +67,21 @@ def measure(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
     scorer: MixedScorer,
-    nouns: Sequence[str],
+    nouns: Mapping[str, str],
 ) -> list[dict[str, str | float]]:
     """A row for each noun: of the ten best photos the share that shows it, and with the right box;
     and the share of all photos that shows it."""
     vocabulary = scorer.checkpoint.vocabulary
     known = {
-        noun: phrase
-        for noun in nouns
-        if (phrase := known_phrase(f"an {noun}" if noun[0] in "aeiou" else f"a {noun}", vocabulary))
+        noun: phrase for noun, said in nouns.items() if (phrase := known_phrase(said, vocabulary))
     }
     found: dict[str, list[tuple[float, int, np.ndarray]]] = {noun: [] for noun in nouns}
     for number, seen in enumerate(described):
         if len(seen.boxes):
             values = scorer.values(seen.codes, list(known.values()))  # (N, M)
-            scores = evidence_scores(values, 0.0, seen.objectness)
+            scores = evidence_scores(values, 0.0, seen.objectness)  # one prior for all photos
+            count = np.array([len(seen.boxes)])
+            scores += hubness_score(scorer.hubness(seen.codes, seen.objectness, count), count)[0]
             for noun, column in zip(known, scores.T, strict=True):
                 row = int(column.argmax())
                 found[noun].append((float(column[row]), number, seen.boxes[row]))
@@ -89,6 +99,7 @@ def measure(
         rows.append(
             {
                 "noun": noun,
+                "asked": nouns[noun],
                 "precision@10": shown / TOP,
                 "placed@10": placed / TOP,
                 "chance": sum(shows(photo, noun) for photo in photos) / len(photos),
@@ -107,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="annotated photos, JSON lines")
     parser.add_argument("--nouns", type=int, default=25)
+    parser.add_argument("--articles", action="store_true", help='ask all with "a" or "an"')
     parser.add_argument("--model", type=Path, help="weights; default: those that ship")
     parser.add_argument("--score", choices=MIXTURES, help="default: the model's")
     parser.add_argument("--threads", type=int, help="of the network; default: PyTorch's own choice")
@@ -117,7 +129,10 @@ def main() -> None:
     photos = read_regions(options.data)
     described = list(describe_annotated(photos, Describer(checkpoint), captions=False))
     scorer = MixedScorer(checkpoint, options.score)
-    rows = measure(photos, described, scorer, common_nouns(photos, options.nouns))
+    nouns = common_nouns(photos, options.nouns)
+    if options.articles:
+        nouns = {noun: f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in nouns}
+    rows = measure(photos, described, scorer, nouns)
     columns = ("precision@10", "placed@10", "chance")
     rows.append({"noun": "mean", **{c: float(np.mean([row[c] for row in rows])) for c in columns}})
     print(f"{'noun':12}  {'  '.join(columns)}")

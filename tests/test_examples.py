@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import runpy
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -229,6 +231,15 @@ def test_the_nouns_benchmark_tells_what_is_among_the_ten_best(
     assert cat["placed@10"] == 0.0
     assert mean["chance"] == pytest.approx((dog["chance"] + 1) / 2)
     assert printed.splitlines()[0].split() == ["noun", "precision@10", "placed@10", "chance"]
+    assert (dog["asked"], cat["asked"]) == ("a dog", "cat")  # as most photos say it
+    run(
+        folder / "nouns.py",
+        *(data, "--model", tiny_checkpoint_path, "--nouns", 2, "--articles", "--output", output),
+        monkeypatch=monkeypatch,
+        capsys=capsys,
+    )
+    told = json.loads(output.read_text(encoding="utf-8"))["nouns"]
+    assert [row.get("asked") for row in told] == ["a dog", "a cat", None]
 
 
 @pytest.fixture
@@ -309,3 +320,60 @@ def test_the_demo_says_when_nothing_was_found(listener: Path) -> None:
     assert ran.stdout.endswith(
         'Nothing was found; ask something else with: make demo QUERY="a dog"\n'
     )
+
+
+def run_train_default(listener: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", EXAMPLES / "train_default.sh", *arguments],
+        cwd=listener.parent,
+        env={"PATH": f"{listener}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_shipped_weights_are_made_by_the_commands_of_their_card(listener: Path) -> None:
+    ran = run_train_default(listener, "my data", "imagenet.safetensors", "runs")
+    assert ran.returncode == 0, ran.stderr
+    card = (ROOT / "dcsearch" / "weights" / "default.md").read_text(encoding="utf-8")
+    for ours, theirs in {
+        "DATA": "'my data'",
+        " FIRST": " runs/first",
+        " SECOND": " runs/second",
+        " THIRD": " runs/third",
+        " default.safetensors": " runs/default.safetensors",
+        "mobilenet_v2.safetensors": "imagenet.safetensors",
+    }.items():
+        card = card.replace(ours, theirs)
+    told = [
+        shlex.split(words.replace("\\\n", " "))
+        for words in re.findall(r"    dcsearch ((?:train|refine) .*?[^\\])\n", card, re.DOTALL)
+    ]
+    called = (listener / "calls").read_text().splitlines()
+    assert len(called) == len(told) == 4
+    for call, words in zip(called, told, strict=True):
+        assert call.split("|")[:-1] == words
+
+
+def test_an_interrupted_training_of_the_shipped_weights_is_taken_up_again(listener: Path) -> None:
+    runs = listener.parent / "runs"
+    (runs / "second").mkdir(parents=True)
+    (runs / "second" / "state.pt").touch()
+    (runs / "first.done").touch()
+    (listener / "train-exit").write_text("4")
+    again = ("data", "imagenet.safetensors", "runs")
+    assert run_train_default(listener, *again).returncode == 4
+    (call,) = (listener / "calls").read_text().splitlines()
+    assert call.startswith("train|data|--output|runs/second|")
+    assert call.endswith("|--resume|")
+    (listener / "train-exit").unlink()
+    assert run_train_default(listener, *again).returncode == 0
+    assert [call.split("|")[0] for call in (listener / "calls").read_text().splitlines()[1:]] == [
+        *("train", "train", "refine")
+    ]
+
+
+def test_training_the_shipped_weights_asks_for_what_it_needs(listener: Path) -> None:
+    ran = run_train_default(listener, "data")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "usage: examples/train_default.sh DATA MOBILENET OUTPUT\n"
