@@ -148,7 +148,7 @@ def _photo(path: Path, description: "Description", top: int) -> DescribedPhoto:
 
 def _regions(description: "Description") -> Iterator[DescribedRegion]:
     for place, caption in enumerate(description.captions):
-        x0, y0, x1, y1 = map(float, description.boxes[place])
+        x0, y0, x1, y1 = map(float, description.caption_boxes[place])
         yield DescribedRegion(
             rank=place + 1,
             box=(x0, y0, x1, y1),

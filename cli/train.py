@@ -139,6 +139,14 @@ def train(
             help="Tell each region what its whole photo shows (sum), or not.",
         ),
     ] = None,
+    joint_inference: Annotated[
+        bool | None,
+        typer.Option(
+            "--joint-inference/--no-joint-inference",
+            show_default="the network's",
+            help="Let the words said of a region move its box.",
+        ),
+    ] = None,
     limit: Annotated[
         Count,
         typer.Option(
@@ -394,8 +402,17 @@ def train(
         raise UsageError(
             f"--start brings the network, its words and weights; leave out {' and '.join(twice)}"
         )
-    shape = {"photo_side": photo_side, "context": context and context.value}
+    shape = {
+        "photo_side": photo_side,
+        "context": context and context.value,
+        "joint_inference": joint_inference,
+    }
     recipe = _recipe(preset, network, start, tensorflow_padding=tensorflow_padding)
+    if joint_inference and recipe.config.method != "fcln":
+        raise UsageError(
+            "a baseline of the paper moves no box; leave out --joint-inference, or take another "
+            "network"
+        )
     config = dataclasses.replace(
         recipe.config,
         **{name: value for name, value in shape.items() if value is not None},  # type: ignore[arg-type]

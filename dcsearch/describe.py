@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -38,6 +38,12 @@ class Description:
     objectness: np.ndarray  # (N,) float32 in (0, 1)
     captions: tuple[str, ...]  # N
     codes: np.ndarray  # (N, E) float16 encoded region codes, what the language model reads
+    placed: np.ndarray | None = None  # (N, 4) float32 boxes as captions move them; joint inference
+
+    @property
+    def caption_boxes(self) -> np.ndarray:
+        """(N, 4) float32, what the captions are said of."""
+        return self.boxes if self.placed is None else self.placed
 
 
 class Describer:
@@ -117,7 +123,8 @@ class Describer:
         Args:
             photos: any number.
             captions: without them they are empty texts, and nothing is decoded.
-            moved: give final boxes; otherwise those of the localization layer.
+            moved: give final boxes, and with joint inference those that captions move; otherwise
+                those of the localization layer.
 
         Raises:
             UsageError: the network finds no regions by itself.
@@ -128,7 +135,8 @@ class Describer:
             found = self._model(pixels, most=self.regions, moved=moved, lap=self.stopwatch.lap)
             return cast(list[Regions], found)
 
-        return self._describe(photos, find, captions=captions)
+        joint = moved and self.checkpoint.config.joint_inference
+        return self._describe(photos, find, captions=captions, joint=joint)
 
     def check_finds_regions(self) -> None:
         """Make sure that the network has learned to propose boxes, not only to describe given ones.
@@ -185,9 +193,10 @@ class Describer:
         find: Callable[[Tensor, Sequence[int]], list[Regions]],
         *,
         captions: bool,
+        joint: bool = False,
     ) -> list[Description]:
         """Descriptions, in the order given, of what `find` finds in pixels (B, 3, H, W) of the
-        photos of some indices."""
+        photos of some indices; `joint`, with boxes that captions move."""
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, photo in enumerate(photos):
             by_shape[tuple(photo.pixels.shape)].append(index)
@@ -198,37 +207,52 @@ class Describer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 regions = find(pixels.to(self.device, memory_format=self._form), indices)
                 self.stopwatch.lap("CNN")
+                told = [_Told(("",) * len(own.boxes)) for own in regions]
                 if captions:
-                    texts = self._captions(regions)
+                    height, width = pixels.shape[2:]
+                    told = self._tell(regions, frame=(width, height) if joint else None)
                     self.stopwatch.lap("RNN")
-                else:
-                    texts = [("",) * len(own.boxes) for own in regions]
-            for index, own, text in zip(indices, regions, texts, strict=True):
-                found[index] = _description(photos[index], own, text)
+            for index, own, spoken in zip(indices, regions, told, strict=True):
+                found[index] = _description(photos[index], own, spoken)
         return [found[index] for index in range(len(photos))]
 
-    def _captions(self, regions: Sequence[Regions]) -> list[tuple[str, ...]]:
-        """Captions of several photos' regions, decoded together."""
+    def _tell(self, regions: Sequence[Regions], *, frame: tuple[int, int] | None) -> list["_Told"]:
+        """Captions of several photos' regions, decoded together; given the photos' frame (width,
+        height), also where they move the boxes."""
         encoded = torch.cat([own.encoded for own in regions])
-        decode = self.checkpoint.vocabulary.decode
-        texts = [decode(tokens) for tokens in caption_tokens(self._model, encoded)]
-        ends = np.cumsum([len(own.boxes) for own in regions])
-        return [
-            tuple(texts[end - len(own.boxes) : end]) for own, end in zip(regions, ends, strict=True)
-        ]
+        tokens = caption_tokens(self._model, encoded)
+        texts = [self.checkpoint.vocabulary.decode(own) for own in tokens]
+        boxes = None
+        if frame:
+            boxes = torch.cat([own.boxes for own in regions])
+            boxes = self._model.moved_by_words(boxes, encoded, tokens, frame)
+        ends = np.cumsum([len(own.boxes) for own in regions]).tolist()
+        parts = [slice(end - len(own.boxes), end) for own, end in zip(regions, ends, strict=True)]
+        return [_Told(tuple(texts[part]), None if boxes is None else boxes[part]) for part in parts]
 
 
-def _description(photo: PreparedPhoto, regions: Regions, captions: tuple[str, ...]) -> Description:
+class _Told(NamedTuple):
+    """What is said of the N regions of a photo."""
+
+    captions: tuple[str, ...]  # N
+    boxes: Tensor | None = None  # (N, 4) where the captions move them
+
+
+def _description(photo: PreparedPhoto, regions: Regions, told: _Told) -> Description:
     """Regions in the photo's frame, as plain arrays."""
     _, height, width = photo.pixels.shape
     scale = torch.tensor([photo.width / width, photo.height / height]).repeat(2)
     frame = torch.tensor([photo.width, photo.height], dtype=torch.float32).repeat(2)
-    boxes = torch.minimum(regions.boxes.float().cpu() * scale, frame)  # (N, 4)
+
+    def framed(boxes: Tensor) -> np.ndarray:
+        return torch.minimum(boxes.float().cpu() * scale, frame).numpy()  # (N, 4)
+
     return Description(
         width=photo.width,
         height=photo.height,
-        boxes=boxes.numpy(),
+        boxes=framed(regions.boxes),
         objectness=torch.sigmoid(regions.objectness.float()).cpu().numpy(),
-        captions=captions,
+        captions=told.captions,
         codes=regions.encoded.half().cpu().numpy(),
+        placed=None if told.boxes is None else framed(told.boxes),
     )

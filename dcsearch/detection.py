@@ -44,10 +44,9 @@ def detect(
         min_score: boxes below it are left out.
         overlap: a box goes when its IoU with a better one is above this.
     """
-    log_likelihood = scorer.log_likelihood(description.codes, phrase)  # (N,)
-    log_prior = scorer.log_prior(phrase)
-    values = scorer.values(description.codes, [phrase])[:, 0]  # (N,)
-    scores = evidence_scores(values, scorer.prior(phrase), description.objectness)
+    prior, log_prior = scorer.priors(phrase)
+    values, log_likelihood = scorer.read(description.codes, phrase)  # (N,) each
+    scores = evidence_scores(values, prior, description.objectness)
     counts = np.array([len(scores)])
     hubness = scorer.hubness(description.codes, description.objectness, counts)
     scores = scores + hubness_score(hubness, counts)

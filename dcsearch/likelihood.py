@@ -13,7 +13,6 @@ from dcsearch.device import choose_device
 from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import State, advance
 from dcsearch.phrase import Phrase
-from dcsearch.prior import log_mean
 
 _CHUNK = 4096  # regions computed at a time in a thread
 _ALONE = 512  # regions that are worth a thread
@@ -86,13 +85,6 @@ class LikelihoodScorer:
     def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
         """log p(phrase | region) of each region: (N,) float32, each <= 0, of codes (N, E)."""
         return self.log_likelihoods(codes, [phrase])[:, 0]
-
-    def log_prior(self, phrase: Phrase) -> float:
-        """log p(phrase) of regions at large, by the checkpoint's landmarks; 0 where it has none."""
-        landmarks = self.checkpoint.model.language.landmarks
-        if landmarks is None:
-            return 0.0
-        return log_mean(self.log_likelihood(landmarks.cpu().numpy(), phrase))
 
     def log_likelihoods(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
         """log p(phrase | region) of every phrase for every region.

@@ -44,20 +44,29 @@ class MixedScorer(LikelihoodScorer):
         self._similarity = (
             SimilarityScorer(checkpoint, device=device) if self._mixture.similarity else None
         )
+        self._priors: dict[tuple[int, ...], tuple[float, float]] = {}  # by tokens
 
     def values(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
         """What the score is made of: (N, M) float32 of codes (N, E) and M phrases."""
-        values = self._similarities(codes, phrases)
-        if self._mixture.likelihood:
-            values += self._mixture.likelihood * self.log_likelihoods(codes, phrases)
-        return values
+        if not self._mixture.likelihood:
+            return self._similarities(codes, phrases)
+        return self._mixed(codes, phrases, self.log_likelihoods(codes, phrases))
 
-    def prior(self, phrase: Phrase) -> float:
-        """Logarithm of the mean of exp(value) of regions at large; see `log_prior`."""
-        landmarks = self.checkpoint.model.language.landmarks
-        if landmarks is None:
-            return 0.0
-        return log_mean(self.values(landmarks.cpu().numpy(), [phrase])[:, 0])
+    def read(self, codes: np.ndarray, phrase: Phrase) -> tuple[np.ndarray, np.ndarray]:
+        """`values` of one phrase, and its log-likelihoods, each (N,) float32."""
+        log_likelihoods = self.log_likelihoods(codes, [phrase])
+        return self._mixed(codes, [phrase], log_likelihoods)[:, 0], log_likelihoods[:, 0]
+
+    def priors(self, phrase: Phrase) -> tuple[float, float]:
+        """Logarithm of the mean of exp(value), and of p(phrase | region), of regions at large, the
+        checkpoint's landmarks; 0 where it has none. Remembered, for the next photo."""
+        if phrase.tokens not in self._priors:
+            landmarks = self.checkpoint.model.language.landmarks
+            prior = log_prior = 0.0
+            if landmarks is not None:
+                prior, log_prior = map(log_mean, self.read(landmarks.cpu().numpy(), phrase))
+            self._priors[phrase.tokens] = prior, log_prior
+        return self._priors[phrase.tokens]
 
     def hubness(self, codes: np.ndarray, objectness: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """How well photos answer whatever is asked, whichever mixture: see `photo_hubness`."""
@@ -90,6 +99,13 @@ class MixedScorer(LikelihoodScorer):
             values[photos[start]] = part.max(axis=0)
             regions[photos[start]] = start + part.argmax(axis=0)
         return values, regions
+
+    def _mixed(
+        self, codes: np.ndarray, phrases: Sequence[Phrase], log_likelihoods: np.ndarray
+    ) -> np.ndarray:
+        mixed: np.ndarray = self._similarities(codes, phrases)
+        mixed += self._mixture.likelihood * log_likelihoods
+        return mixed
 
     def _similarities(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
         if self._similarity is None:

@@ -20,7 +20,7 @@ def main() -> None:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     (description,) = describer.describe([describer.prepare(upright)])
     for box, objectness, caption in zip(
-        description.boxes, description.objectness, description.captions, strict=True
+        description.caption_boxes, description.objectness, description.captions, strict=True
     ):
         corners = ", ".join(f"{edge:.0f}" for edge in box)
         print(f"{objectness:.2f}  ({corners})  {caption}")

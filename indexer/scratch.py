@@ -32,7 +32,7 @@ from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.describe import Description
 from dcsearch.errors import IndexUnusable
 
-_FORM = 2  # of the files, raised when they come to hold something else
+_FORM = 3  # of the files, raised when they come to hold something else
 _METADATA = MetaData()
 _SEEN = Table(
     "seen",
@@ -46,6 +46,7 @@ _SEEN = Table(
     Column("code_size", Integer, nullable=False),  # E
     Column("codes", LargeBinary, nullable=False),  # (N, E) float16
     Column("captions", Text, nullable=False),  # JSON, N texts
+    Column("placed", LargeBinary),  # (N, 4) float32; NULL without joint inference
 )
 
 
@@ -162,16 +163,18 @@ def _row(index: int, description: Description, seconds: Mapping[str, float]) -> 
         "width": description.width,
         "height": description.height,
         "seconds": json.dumps(dict(seconds)),
-        "boxes": np.ascontiguousarray(description.boxes, dtype=np.float32).tobytes(),
-        "objectness": np.ascontiguousarray(description.objectness, dtype=np.float32).tobytes(),
+        "boxes": _bytes(description.boxes, np.float32),
+        "objectness": _bytes(description.objectness, np.float32),
         "code_size": description.codes.shape[1],
-        "codes": np.ascontiguousarray(description.codes, dtype=np.float16).tobytes(),
+        "codes": _bytes(description.codes, np.float16),
         "captions": json.dumps(description.captions),
+        "placed": None if description.placed is None else _bytes(description.placed, np.float32),
     }
 
 
 def _description(row: Row[Any]) -> Description:
     values = row._mapping
+    placed = values["placed"]
     return Description(
         width=values["width"],
         height=values["height"],
@@ -179,7 +182,12 @@ def _description(row: Row[Any]) -> Description:
         objectness=_array(values["objectness"], np.float32),
         captions=tuple(json.loads(values["captions"])),
         codes=_array(values["codes"], np.float16).reshape(-1, values["code_size"]).copy(),
+        placed=None if placed is None else _array(placed, np.float32).reshape(-1, 4),
     )
+
+
+def _bytes(values: np.ndarray, dtype: type[np.floating[Any]]) -> bytes:
+    return np.ascontiguousarray(values, dtype=dtype).tobytes()
 
 
 def _array(stored: bytes, dtype: type[np.floating[Any]]) -> np.ndarray:

@@ -256,7 +256,7 @@ def test_a_baseline_learns_to_speak_and_nothing_else(method: str) -> None:
     losses = model.losses(noise(2), [TARGET, NOTHING])
     values = {name: value.item() for name, value in losses._asdict().items()}
     assert all(map(math.isfinite, values.values()))
-    for name in ("proposal_objectness", "proposal_box", "objectness", "box", "pull"):
+    for name in ("proposal_objectness", "proposal_box", "objectness", "box", "joint_box", "pull"):
         assert values.pop(name) == 0
     assert all(value > 0 for value in values.values())
     torch.autograd.backward(model.total(losses))

@@ -92,12 +92,14 @@ def test_every_option_reaches_the_loop(trained: Trained) -> None:
         *("--freeze", "3", "--steps", "20", "--batch-size", "4", "--learning-rate", "0.01"),
         *("--backbone-rate", "0.001", "--weight-decay", "0.5", "--warm-up", "7", "--float32"),
         *("--validate-every", "5", "--checkpoint-minutes", "1.5", "--workers", "0"),
-        *("--photo-side", "512", "--context", "sum"),
+        *("--photo-side", "512", "--context", "sum", "--joint-inference"),
         *("--seed", "11", "--name", "mine", "--device", "cpu", "--resume"),
     )
     assert trained.given["options"] == dataclasses.replace(
         TrainingOptions(),
-        config=dataclasses.replace(FCLNConfig.reference(), photo_side=512, context="sum"),
+        config=dataclasses.replace(
+            FCLNConfig.reference(), photo_side=512, context="sum", joint_inference=True
+        ),
         limit=9,
         pretrained=False,
         word_count=2,
@@ -190,6 +192,17 @@ def test_every_network_can_be_trained(
     assert outcome.stderr.startswith(f"the {network} network, 2,800 steps ")
 
 
+@pytest.mark.parametrize("network", ["region-rnn", "full-image-rnn"])
+def test_a_baseline_cannot_have_joint_inference(network: str, trained: Trained) -> None:
+    outcome = run("train", "data", "-o", "run", "--network", network, "--joint-inference")
+    assert outcome.code == 2
+    assert outcome.stderr == (
+        "dcsearch: a baseline of the paper moves no box; leave out --joint-inference, or take "
+        "another network\n"
+    )
+    assert not trained.given
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments"),
     [
@@ -197,6 +210,8 @@ def test_every_network_can_be_trained(
         ({"photo_side": 128}, ("--photo-side", "128")),
         ({"context": "sum"}, ("--context", "sum")),
         ({}, ("--context", "none")),
+        ({"joint_inference": True}, ("--joint-inference",)),
+        ({}, ("--no-joint-inference",)),
     ],
 )
 def test_a_model_to_start_with_brings_its_network(

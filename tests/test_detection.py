@@ -1,7 +1,6 @@
 """Detection: boxes of one photo for a phrase, against a plain loop over the scores."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -24,17 +23,12 @@ class Told(MixedScorer):
     def __init__(self, prior: float = 0.0) -> None:
         self.told_prior = prior
 
-    def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
-        return codes[:, 0].astype(np.float32)
+    def read(self, codes: np.ndarray, phrase: Phrase) -> tuple[np.ndarray, np.ndarray]:
+        told = codes[:, 0].astype(np.float32)
+        return told, told
 
-    def log_prior(self, phrase: Phrase) -> float:
-        return self.told_prior
-
-    def values(self, codes: np.ndarray, phrases: Sequence[Phrase]) -> np.ndarray:
-        return np.stack([self.log_likelihood(codes, phrase) for phrase in phrases], axis=1)
-
-    def prior(self, phrase: Phrase) -> float:
-        return self.told_prior
+    def priors(self, phrase: Phrase) -> tuple[float, float]:
+        return self.told_prior, self.told_prior
 
     def hubness(self, codes: np.ndarray, objectness: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return np.zeros(len(counts), dtype=np.float32)
@@ -129,7 +123,7 @@ def test_detections_are_those_of_a_plain_loop(tiny_checkpoint: Checkpoint) -> No
             captions=tuple(map(str, range(40))),
             codes=np.abs(chance.normal(size=(40, 16))).astype(np.float16),
         )
-        values = scorer.values(seen.codes, [PHRASE])[:, 0] - scorer.prior(PHRASE)
+        values = scorer.values(seen.codes, [PHRASE])[:, 0] - scorer.priors(PHRASE)[0]
         scores = region_scores(values, seen.objectness)
         kept: list[int] = []
         for index in np.argsort(-scores).tolist():

@@ -217,13 +217,12 @@ def test_detections_are_those_of_the_product_for_each_phrase() -> None:
     scorer = Told()
 
     class One(Told):
-        def log_likelihood(self, codes: np.ndarray, phrase: Phrase) -> np.ndarray:
-            return self.log_likelihoods(codes, [phrase])[:, 0]
+        def read(self, codes: np.ndarray, phrase: Phrase) -> tuple[np.ndarray, np.ndarray]:
+            told = self.log_likelihoods(codes, [phrase])[:, 0]
+            return told, told
 
-        def log_prior(self, phrase: Phrase) -> float:
-            return 0.0
-
-        prior = log_prior
+        def priors(self, phrase: Phrase) -> tuple[float, float]:
+            return 0.0, 0.0
 
     for name in NAMES:
         kept = detect(

@@ -50,14 +50,28 @@ def test_without_a_choice_it_is_the_models_default(tiny_checkpoint: Checkpoint) 
 def test_the_prior_is_the_mean_of_what_landmarks_come_to(
     score: Score, tiny_checkpoint: Checkpoint
 ) -> None:
-    scorer = MixedScorer(copy.deepcopy(tiny_checkpoint), score, device="cpu")
     phrase = read_phrase(TEXTS[0], tiny_checkpoint.vocabulary)
-    assert scorer.checkpoint.model.language.landmarks is None
-    assert scorer.prior(phrase) == 0.0
+    bare = MixedScorer(tiny_checkpoint, score, device="cpu")
+    assert bare.checkpoint.model.language.landmarks is None
+    assert bare.priors(phrase) == (0.0, 0.0)
+    scorer = MixedScorer(copy.deepcopy(tiny_checkpoint), score, device="cpu")
     some = codes(30, seed=1).astype(np.float32)
     scorer.checkpoint.model.language.landmarks = torch.from_numpy(some)
-    mean = np.exp(scorer.values(some, [phrase])[:, 0].astype(np.float64)).mean()
-    assert scorer.prior(phrase) == pytest.approx(np.log(mean))
+    for told, values in zip(
+        scorer.priors(phrase),
+        (scorer.values(some, [phrase])[:, 0], scorer.log_likelihood(some, phrase)),
+        strict=True,
+    ):
+        assert told == pytest.approx(np.log(np.exp(values.astype(np.float64)).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("score", MIXTURES)
+def test_one_phrase_is_read_as_among_others(score: Score, tiny_checkpoint: Checkpoint) -> None:
+    scorer = MixedScorer(tiny_checkpoint, score, device="cpu")
+    phrase = read_phrase(TEXTS[0], tiny_checkpoint.vocabulary)
+    values, log_likelihoods = scorer.read(codes(20), phrase)
+    assert_allclose(values, scorer.values(codes(20), [phrase])[:, 0], rtol=1e-5)
+    assert_allclose(log_likelihoods, scorer.log_likelihood(codes(20), phrase), rtol=1e-5)
 
 
 @pytest.mark.parametrize("score", MIXTURES)

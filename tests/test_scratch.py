@@ -60,6 +60,7 @@ class Eyes:
             objectness=chance.random(count, dtype=np.float32),
             captions=tuple(f'a "réd" dög {place}' for place in range(count)),
             codes=chance.normal(size=(count, self.code_size)).astype(np.float16),
+            placed=chance.random((count, 4), dtype=np.float32) if count % 2 else None,
         )
 
 

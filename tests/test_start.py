@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from dcsearch.errors import CheckpointError, UsageError
 from dcsearch.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dcsearch.model.fcln import FCLN
+from dcsearch.model.fcln import FCLN, FCLNConfig
 from dcsearch.model.header import write_header
 from dcsearch.training.landmarks import keep_landmarks
 from dcsearch.training.loop import train
@@ -46,11 +46,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def options(old: Path) -> TrainingOptions:
-    """Four short steps from the old weights; there are none for the backbone."""
+def starting(old: Path, config: FCLNConfig) -> TrainingOptions:
+    """Four short steps from old weights; there are none for the backbone."""
     return TrainingOptions(
-        config=config_to_start(old),
+        config=config,
         start=old,
         backbone_weights=Path("none.safetensors"),
         backbone_blocks_frozen=17,
@@ -62,6 +61,11 @@ def options(old: Path) -> TrainingOptions:
         workers=0,
         device="cpu",
     )
+
+
+@pytest.fixture(scope="module")
+def options(old: Path) -> TrainingOptions:
+    return starting(old, config_to_start(old))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +147,7 @@ def test_other_weights_are_refused(changes: dict[str, Any], unlike: str, old: Pa
         start_from(model, checkpoint)
     assert str(caught.value) == (
         "the model to start with, 'old', has other weights than the network asked for "
-        f"({unlike}); leave out --context, or --start"
+        f"({unlike}); leave out --context or --joint-inference, or --start"
     )
     assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
 

@@ -267,7 +267,7 @@ def _match(
     `scores` rank the regions, (N,); None is their objectness.
     """
     annotated, references = _annotated(photo, long_phrases=long_phrases)
-    found = description.boxes.astype(np.float64)
+    found = description.caption_boxes.astype(np.float64)
     if protocol == "reference":
         found, annotated = _reference_frame(photo, found, annotated)
     truth = merge_boxes(annotated, references)
@@ -342,7 +342,7 @@ def _check_frames(photo: AnnotatedPhoto, description: Description) -> None:
             "bring them to the frame of the annotation"
         )
     annotated = np.array([region.box for region in photo.regions]).reshape(-1, 4)
-    for what, boxes in (("annotated", annotated), ("found", description.boxes)):
+    for what, boxes in (("annotated", annotated), ("found", description.caption_boxes)):
         inside = (boxes[:, :2] >= -1) & (boxes[:, 2:] <= np.array(frame) + 1)  # (N, 2)
         wrong = ~(inside & (boxes[:, :2] < boxes[:, 2:])).all(axis=1)  # nan is wrong too
         if wrong.any():
@@ -366,7 +366,7 @@ def _example(photo: AnnotatedPhoto, description: Description, own: _Matched) -> 
     best = np.argsort(-own.meteor * own.right(EXAMPLE_OVERLAP), kind="stable")
     truth = [(r.box, text) for r in photo.regions for text in (*r.phrases, *r.long_phrases)[:1]]
     found = [
-        (_box(description.boxes[index]), description.captions[index])
+        (_box(description.caption_boxes[index]), description.captions[index])
         for index in own.order[best[:EXAMPLE_BOXES]].tolist()
     ]
     return Example(

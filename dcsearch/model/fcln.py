@@ -23,8 +23,9 @@ from dcsearch.model.backbone import (
 )
 from dcsearch.model.embedding import PhraseEmbedding
 from dcsearch.model.initialisation import initialise_as_paper, initialise_as_reference
-from dcsearch.model.language import LanguageModel, pad_tokens
+from dcsearch.model.language import PADDING, LanguageModel, pad_tokens
 from dcsearch.model.localization import Candidates, LocalizationLayer
+from dcsearch.model.location import LocationLSTM
 from dcsearch.model.losses import (
     Losses,
     box_loss,
@@ -68,6 +69,7 @@ class FCLNConfig:
     probes: int = 0  # phrases at large, in the shared space, that are kept beside the weights
     null_word: bool = False  # one more embedding, the reference code's padding; never read
     context: Literal["none", "sum"] = "none"  # the whole photo's part in a region's encoded code
+    joint_inference: bool = False  # words move the box of what they are said of
     longest_caption: int  # words
     says_unknown: bool = False  # captions may hold UNKNOWN
     recognition_dropout: float
@@ -220,6 +222,8 @@ class FCLNConfig:
                 raise ValueError(f"{each.name} cannot be {value!r}")
         if self.method == "region_rnn" and self.backbone in LEVELS:
             raise ValueError(f"backbone cannot be {self.backbone!r}: a region RNN reads one map")
+        if self.joint_inference and self.method != "fcln":
+            raise ValueError(f"joint_inference cannot be True: a {self.method} moves no box")
         if self.probes and not self.embedding_size:
             raise ValueError(f"probes cannot be {self.probes!r}: there is no space to lie in")
 
@@ -378,6 +382,12 @@ class FCLN(nn.Module):
             initialise_as_reference(self.language)
         if self.language.context is not None:
             nn.init.zeros_(self.language.context)
+        if config.joint_inference:  # last, so that all others begin as they would without
+            self.location = LocationLSTM(
+                encoded_size=config.encoded_size,
+                hidden=config.language_hidden,
+                dropout=config.language_dropout,
+            )
 
     @torch.no_grad()
     def forward(
@@ -521,6 +531,31 @@ class FCLN(nn.Module):
         photos = [None if whole is None else whole[i : i + 1] for i in range(len(counts))]
         return zip(*parts, photos, strict=True)
 
+    @torch.no_grad()
+    def moved_by_words(
+        self,
+        boxes: Tensor,
+        encoded: Tensor,
+        tokens: Sequence[Sequence[int]],
+        frame: tuple[int, int],
+    ) -> Tensor:
+        """Where boxes belong by what is said of them, with `joint_inference`.
+
+        Args:
+            boxes: (N, 4) final boxes.
+            encoded: (N, E) of their regions.
+            tokens: N token sequences without START and END.
+            frame: (width, height) that the boxes are clipped to.
+
+        Returns:
+            (N, 4); a box of which nothing is said, or that would leave the frame, stays as it is.
+        """
+        padded = pad_tokens(tokens).to(encoded.device)
+        offsets = self.location(encoded, padded, self.language.embedding)
+        moved = clip(decode_offsets(boxes, offsets), *frame)
+        said = (padded != PADDING).any(dim=1)  # (N,)
+        return torch.where((not_empty(moved) & said)[:, None], moved, boxes)
+
     def recognise_in_context(
         self, regions: Tensor, features: Maps, *, width: int, height: int
     ) -> tuple[Recognised, Tensor | None]:
@@ -566,7 +601,8 @@ class FCLN(nn.Module):
         return torch.cat([photo[: len(own)] for photo, own in zip(sampled, boxes, strict=True)])
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> Losses:
-        """The five terms of section 3.2, one of its authors' code and four of ours, not weighted.
+        """The five terms of section 3.2, one of its authors' code, one of joint inference and four
+        of ours, not weighted.
 
         Which boxes, captions and regions are drawn depends on torch's random state.
 
@@ -622,6 +658,12 @@ class FCLN(nn.Module):
             most=self._most_offset,
         )
 
+        joint_box = boxes.new_zeros(())
+        if config.joint_inference:
+            final = decode_offsets(boxes.detach(), recognised.offsets[: len(boxes)].detach())
+            final = clip(final, width, height)  # (S, 4)
+            joint_box = self._locate(batch, targets, final, recognised.codes[: len(boxes)], whole)
+
         rows, owners = self._describable(batch, targets)
         around = None if whole is None else whole[[photo for photo, _ in owners]]
         encoded = self.language.encode(recognised.codes[rows], around)
@@ -634,6 +676,7 @@ class FCLN(nn.Module):
             proposal_box=proposal_box,
             objectness=objectness,
             box=box,
+            joint_box=joint_box,
             caption=caption_loss(spoken, lengths, mean=config.caption_mean),
             discrimination=self._discriminate(encoded, phrases, owners, targets),
             word=self._name(encoded, owners, targets),
@@ -649,7 +692,7 @@ class FCLN(nn.Module):
             config.proposal_objectness_weight * losses.proposal_objectness
             + config.proposal_box_weight * losses.proposal_box
             + config.objectness_weight * losses.objectness
-            + config.box_weight * losses.box
+            + config.box_weight * (losses.box + losses.joint_box)
             + config.caption_weight * losses.caption
             + config.discrimination_weight * losses.discrimination
             + config.word_weight * losses.word
@@ -719,6 +762,39 @@ class FCLN(nn.Module):
         )
         own = sample(found, self.config.recognised_boxes or self.config.sampled_boxes)
         return Sample(boxes[own], found.region[own], found.positive[own])
+
+    def _locate(
+        self,
+        batch: Sequence[Sample],
+        targets: Sequence[Target],
+        boxes: Tensor,
+        codes: Tensor,
+        whole: Tensor | None,
+    ) -> Tensor:
+        """Loss of moving the positives of final boxes (S, 4) by what is said of their regions."""
+        shown = not_empty(boxes)  # (S,)
+        rows: list[int] = []
+        owners: list[tuple[int, int]] = []
+        start = 0
+        for photo, own in enumerate(batch):
+            good = own.positive & shown[start : start + len(own.boxes)]
+            region_of = own.region.tolist()
+            for index in good.nonzero().squeeze(1).tolist():
+                region = region_of[index]
+                if targets[photo].phrases[region]:
+                    rows.append(start + index)
+                    owners.append((photo, region))
+            start += len(own.boxes)
+        goals = [targets[photo].boxes[region] for photo, region in owners]
+        around = None if whole is None else whole[[photo for photo, _ in owners]]
+        spoken = [self._draw(targets[photo].phrases[region]) for photo, region in owners]
+        offsets = self.location(
+            self.language.encode(codes[rows], around),
+            pad_tokens([phrase.tokens for phrase in spoken]).to(boxes.device),
+            self.language.embedding,
+        )
+        wanted = encode_offsets(boxes[rows], torch.stack(goals) if goals else boxes[:0])
+        return box_loss(offsets, wanted, most=self._most_offset)
 
     def _describable(
         self, batch: Sequence[Sample], targets: Sequence[Target]

@@ -1,4 +1,5 @@
-"""The five terms of the paper's section 3.2, one of its authors' code, and four of ours."""
+"""The five terms of the paper's section 3.2, one of its authors' code, one of joint inference, and
+four of ours."""
 
 import math
 from typing import Literal, NamedTuple
@@ -15,6 +16,7 @@ class Losses(NamedTuple):
     proposal_box: Tensor
     objectness: Tensor
     box: Tensor
+    joint_box: Tensor
     caption: Tensor
     discrimination: Tensor
     word: Tensor

@@ -2,7 +2,8 @@
 
 Of a whole training step, nearly all time goes into pixels, and the language model sees a few
 hundred captions for it. With everything below it fixed, its inputs can be kept, and it sees
-thousands. Regions, objectness and boxes stay exactly as they were.
+thousands. Regions, objectness and boxes stay exactly as they were; with joint inference, captions
+learn too where to move boxes.
 """
 
 import math
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from dcsearch.boxes import clip, decode_offsets, encode_offsets, not_empty
 from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.device import choose_device
 from dcsearch.errors import DataError
@@ -24,6 +26,7 @@ from dcsearch.model.checkpoint import Checkpoint, save_checkpoint
 from dcsearch.model.fcln import PhraseTarget, Target, compatible_phrases, said_words
 from dcsearch.model.language import pad_tokens
 from dcsearch.model.losses import (
+    box_loss,
     caption_loss,
     contrast_loss,
     discrimination_loss,
@@ -74,6 +77,7 @@ class CodeBank(NamedTuple):
     """Regions as the language model learns from them."""
 
     codes: Tensor  # (N, D) float16, before the language model's encoder
+    wanted: Tensor  # (N, 4) offsets from final boxes to annotated ones; nan of annotated boxes
     phrases: list[list[PhraseTarget]]  # of each of the N regions, at least one
     photos: Tensor  # (N,) int64, the photo of each
     whole: Tensor  # (P, D) float16, the photos' own codes; (0, D) without the config's `context`
@@ -111,8 +115,9 @@ def refine(
     if not bank.phrases:
         raise DataError(f"{data} holds no phrase; nothing can be learned from it")
     began = time.monotonic()
-    language = model.language.train()
-    learning = [*language.parameters()]
+    learning = [*model.language.train().parameters()]
+    if checkpoint.config.joint_inference:
+        learning += model.location.train().parameters()
     if checkpoint.config.word_weight:
         learning += model.words.parameters()
     if checkpoint.config.embedding_size:
@@ -134,6 +139,7 @@ def refine(
                 + options.word_weight * losses["word"]
                 + options.contrast_weight * losses["contrast"]
                 + options.normaliser_weight * losses["normaliser"]
+                + checkpoint.config.box_weight * losses["joint_box"]
             )
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
@@ -183,7 +189,7 @@ def collect(
     checkpoint.model.eval()
     photos = [photo for photo in photos if photo.regions]
     nothing = torch.zeros(0, config.code_size, dtype=torch.half)
-    banks = [CodeBank(nothing, [], torch.zeros(0, dtype=torch.long), nothing)]
+    banks = [CodeBank(nothing, torch.zeros(0, 4), [], torch.zeros(0, dtype=torch.long), nothing)]
     count = 0  # of photos so far
     for view in range(options.views):
         seen = TrainingPhotos(
@@ -214,6 +220,7 @@ def collect(
             )
     return CodeBank(
         codes=torch.cat([own.codes for own in banks]),
+        wanted=torch.cat([own.wanted for own in banks]),
         phrases=[phrases for own in banks for phrases in own.phrases],
         photos=torch.cat([own.photos for own in banks]),
         whole=torch.cat([own.whole for own in banks]),
@@ -229,6 +236,8 @@ def _regions(
     features = model.features(pixels)
     candidates = model.localization(features)
     boxes: list[Tensor] = []
+    goals: list[Tensor] = []  # the annotated box of each
+    proposed: list[Tensor] = []  # bool
     phrases: list[list[PhraseTarget]] = []
     for photo, target in enumerate(targets):
         told = [index for index, own in enumerate(target.phrases) if own]
@@ -238,11 +247,17 @@ def _regions(
         chosen = matched.positive.nonzero().squeeze(1)[: options.proposals]
         boxes.append(torch.cat([annotated, near[chosen]]))
         owners = [*range(len(told)), *matched.region[chosen].tolist()]
+        goals.append(annotated[owners])
+        proposed.append(torch.arange(len(owners), device=pixels.device) >= len(told))
         phrases += [target.phrases[told[owner]] for owner in owners]
     sampled = model.interpolate(features, boxes, width=width, height=height)
     found, whole = model.recognise_in_context(sampled, features, width=width, height=height)
+    final = clip(decode_offsets(torch.cat(boxes), found.offsets), width, height)  # (N, 4)
+    moves = torch.cat(proposed) & not_empty(final)  # (N,)
+    wanted = torch.where(moves[:, None], encode_offsets(final, torch.cat(goals)), torch.nan)
     return CodeBank(
         codes=found.codes.half().cpu(),
+        wanted=wanted.cpu(),
         phrases=phrases,
         photos=torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(b) for b in boxes])),
         whole=(found.codes[:0] if whole is None else whole).half().cpu(),
@@ -280,7 +295,13 @@ def language_losses(
         "word": encoded.new_zeros(()),
         "contrast": encoded.new_zeros(()),
         "normaliser": normaliser_loss(normalisers),
+        "joint_box": encoded.new_zeros(()),
     }
+    if checkpoint.config.joint_inference:
+        wanted = bank.wanted[rows].to(device)
+        moves = ~wanted.isnan().any(dim=1)  # (N,)
+        offsets = model.location(encoded[moves], tokens[moves], language.embedding)
+        losses["joint_box"] = box_loss(offsets, wanted[moves])
     if checkpoint.config.embedding_size:
         losses["contrast"] = contrast_loss(
             model.embedding.embed_regions(encoded) @ model.embedding.embed_phrases(tokens).T,
@@ -319,4 +340,5 @@ def _validate(
     return {
         name: sum(part[name].item() for part in parts) / max(1, len(parts))
         for name in (parts[0] if parts else {})
+        if name != "joint_box"  # annotated boxes have nowhere to move
     }

@@ -27,7 +27,7 @@ def start_from(model: FCLN, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into a new network with as many words.
 
     The networks may differ in what has no weights, as the side of photos, and the new one may have
-    a `context`, which begins at zero: it says at first what the old one says.
+    a `context` or joint inference, which begin at zero: it says at first what the old one says.
 
     Raises:
         CheckpointError: the new network has other weights.
@@ -35,14 +35,15 @@ def start_from(model: FCLN, checkpoint: Checkpoint) -> None:
     weights, own = checkpoint.model.state_dict(), model.state_dict()
     for kept in ("language.landmarks", "embedding.probes", "embedding.level"):
         weights.pop(kept, None)
-    if model.language.context is not None:
-        weights.setdefault("language.context", own["language.context"])
+    for name, value in own.items():
+        if name == "language.context" or name.startswith("location."):
+            weights.setdefault(name, value)
     here, there = ({(name, each.shape) for name, each in of.items()} for of in (weights, own))
     if here != there:
         name, _ = min(here ^ there)
         raise CheckpointError(
             f"the model to start with, {checkpoint.name!r}, has other weights than the network "
-            f"asked for ({name}); leave out --context, or --start"
+            f"asked for ({name}); leave out --context or --joint-inference, or --start"
         )
     model.load_state_dict(weights)
 

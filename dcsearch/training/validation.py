@@ -154,7 +154,8 @@ def mean_average_precision(
     Raises:
         DataError: no photo has a region with a phrase, or one cannot be opened.
     """
-    described = describe_annotated(photos, describer, captions=meteor is not None, batch=batch)
+    captions = meteor is not None or describer.checkpoint.config.joint_inference  # they move boxes
+    described = describe_annotated(photos, describer, captions=captions, batch=batch)
     report = evaluate_captions(
         photos, list(described), describer.checkpoint, meteor=meteor or _without_words
     )
