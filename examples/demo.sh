@@ -82,4 +82,4 @@ if [ -z "$found" ]; then
     exit 1
 fi
 printf '\nLook at:%s\n' "$found"
-printf '\nAsk your own:\n  %s query "a red flower" --db %s\n' "$(command -v dcsearch)" "$database"
+printf '\nAsk your own:\n  %s query "a white cup" --db %s\n' "$(command -v dcsearch)" "$database"

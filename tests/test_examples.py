@@ -284,7 +284,7 @@ def test_the_demo_on_photos_of_ones_own_indexes_them_asks_and_says_where_to_look
         "--save|demo/answers/it-s-a-dog|--sheet|demo/answers/it-s-a-dog.png|",
     ]
     assert "Look at:\n  demo/answers/it-s-a-dog.png" in ran.stdout
-    assert f'{listener}/dcsearch query "a red flower" --db demo/your-photos.db' in ran.stdout
+    assert f'{listener}/dcsearch query "a white cup" --db demo/your-photos.db' in ran.stdout
 
 
 def test_the_demo_asks_three_phrases_and_goes_on_when_some_photos_cannot_be_read(
