@@ -772,19 +772,14 @@ class FCLN(nn.Module):
         whole: Tensor | None,
     ) -> Tensor:
         """Loss of moving the positives of final boxes (S, 4) by what is said of their regions."""
-        shown = not_empty(boxes)  # (S,)
-        rows: list[int] = []
-        owners: list[tuple[int, int]] = []
-        start = 0
-        for photo, own in enumerate(batch):
-            good = own.positive & shown[start : start + len(own.boxes)]
-            region_of = own.region.tolist()
-            for index in good.nonzero().squeeze(1).tolist():
-                region = region_of[index]
-                if targets[photo].phrases[region]:
-                    rows.append(start + index)
-                    owners.append((photo, region))
-            start += len(own.boxes)
+        shown = not_empty(boxes).tolist()  # (S,)
+        positives = [
+            (row, (photo, region))
+            for row, (photo, region) in _positives(batch)
+            if shown[row] and targets[photo].phrases[region]
+        ]
+        rows = [row for row, _ in positives]
+        owners = [owner for _, owner in positives]
         goals = [targets[photo].boxes[region] for photo, region in owners]
         around = None if whole is None else whole[[photo for photo, _ in owners]]
         spoken = [self._draw(targets[photo].phrases[region]) for photo, region in owners]
@@ -811,11 +806,8 @@ class FCLN(nn.Module):
                 for region in range(len(target.boxes)):
                     rows_of[photo].append((row, (photo, region)))
                     row += 1
-        start = 0
-        for photo, own in enumerate(batch):
-            for index in own.positive.nonzero().squeeze(1).tolist():
-                rows_of[photo].append((start + index, (photo, int(own.region[index]))))
-            start += len(own.boxes)
+        for row, (photo, region) in _positives(batch):
+            rows_of[photo].append((row, (photo, region)))
         rows, owners = [], []
         for of_photo in rows_of:
             with_words = [entry for entry in of_photo if targets[entry[1][0]].phrases[entry[1][1]]]
@@ -901,6 +893,16 @@ class FCLN(nn.Module):
             encoded[chosen], pad_tokens([phrase.tokens for phrase in spoken]).to(encoded.device)
         )
         return discrimination_loss(scores, compatible.to(encoded.device))
+
+
+def _positives(batch: Sequence[Sample]) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Rows of the positives among the sampled boxes, photo by photo, and the (photo, region) that
+    each covers most."""
+    start = 0
+    for photo, own in enumerate(batch):
+        for index in own.positive.nonzero().squeeze(1).tolist():
+            yield start + index, (photo, int(own.region[index]))
+        start += len(own.boxes)
 
 
 def compatible_phrases(
