@@ -1,4 +1,4 @@
-"""How well cheap guesses propose the regions that a question is about: the study of docs/search.md.
+"""How well cheap estimates propose the regions of a question: the study of docs/search.md.
 
 python benchmarks/candidates.py --db index.db --data val.jsonl [--photos 700] [--output FILE]
 
@@ -19,15 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.data.regions import read_regions
-from dcsearch.likelihood import LikelihoodScorer
-from dcsearch.model.checkpoint import load_checkpoint
-from dcsearch.phrase import Phrase, known_phrase
-from dcsearch.plane import Plane, Projection
-from dcsearch.region_score import objectness_score
-from dcsearch.similarity import SimilarityScorer
-from indexer.codes import read_codes, regions_of
-from indexer.database import open_database
+from dcsearch.scoring.formula import Weights
+from dcsearch.scoring.phrase import Phrase, known_phrase
+from dcsearch.scoring.plane import Plane, Projection
+from dcsearch.scoring.torch_engine import TorchEngine
+from indexer.store.open import open_store
 
 Array = NDArray[Any]
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
@@ -57,13 +55,13 @@ def best_photos(scores: Array, owner: Array, top: int) -> list[int]:
 
 
 @torch.inference_mode()
-def logits_alone(scorer: LikelihoodScorer, codes: Array, phrases: list[Phrase]) -> Array:
+def logits_alone(engine: TorchEngine, codes: Array, phrases: list[Phrase]) -> Array:
     """Sums of the logits of each phrase's words and END, without the softmax's normalisers: (R, M).
 
     With a normaliser that is always 1 they would be the log-likelihoods.
     """
-    language = scorer.language
-    begun = language.begin(scorer.codes(codes))
+    language = engine.language
+    begun = language.begin(engine.codes(codes))
     sums = []
     for phrase in phrases:
         state, total = begun, torch.zeros(len(codes))
@@ -86,7 +84,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.model)
-    scorer = LikelihoodScorer(checkpoint, device="cpu", bfloat16=False)
+    engine = TorchEngine(checkpoint, device="cpu", bfloat16=False)
     chance = random.Random(options.seed)
     texts = sorted(
         {
@@ -102,42 +100,42 @@ def main() -> None:
         if phrase and len(phrases) < options.questions:
             phrases.append(phrase)
 
-    with open_database(options.db) as database:
-        ids = np.concatenate([chunk.photo_ids for chunk in read_codes(database)])
+    with open_store(options.db) as database, database.reading() as index:
+        ids = np.concatenate([chunk.photo_ids for chunk in index.codes()])
         ids = ids[:: max(1, len(ids) // options.photos)]
-        chunks = list(read_codes(database, photo_ids=ids))
-        details = regions_of(database, ids.tolist())
+        chunks = list(index.codes(ids))
+        details = index.regions(ids.tolist())
     codes = np.concatenate([chunk.codes for chunk in chunks])
-    added = objectness_score(np.concatenate([chunk.objectness for chunk in chunks]))
+    added = Weights().objectness_score(np.concatenate([chunk.objectness for chunk in chunks]))
     counts = np.concatenate([chunk.counts for chunk in chunks])
     owner = np.repeat(np.arange(len(counts)), counts)
     captions = [
         set(caption.split()) for photo in ids.tolist() for caption in details[photo].captions
     ]
-    exact = scorer.log_likelihoods(codes, phrases)  # (R, M)
+    exact = engine.log_likelihoods(codes, phrases)  # (R, M)
     scores = exact + added[:, None]
     print(
         f"{len(counts)} photos, {len(codes):,} regions, {len(phrases)} phrases, seed {options.seed}"
     )
 
-    first, _ = scorer.words_and_end(
+    first, _ = engine.words_and_end(
         codes,
         [
             Phrase(text="", words=each.words[:1], tokens=each.tokens[:1], unknown=())
             for each in phrases
         ],
     )
-    guesses: dict[str, Array] = {"first word": first + added[:, None]}
-    if checkpoint.config.embedding_size:
-        cosines = SimilarityScorer(checkpoint, device="cpu").cosines(codes, phrases)
+    estimates: dict[str, Array] = {"first word": first + added[:, None]}
+    if checkpoint.config.embedding.embedding_size:
+        cosines = engine.cosines(codes, phrases)
         for scale in SCALES:
-            guesses[f"embedding, cosine x {scale:g}"] = scale * cosines + added[:, None]
+            estimates[f"embedding, cosine x {scale:g}"] = scale * cosines + added[:, None]
     random_rows = np.random.default_rng(options.seed).permutation(len(codes))
     points = Projection.of(codes[random_rows[:20_000]])(codes)
     for count in LANDMARKS:
         known = random_rows[:count]
         planes = [Plane(points[known], exact[known, column]) for column in range(len(phrases))]
-        guesses[f"plane, {count} landmarks"] = (
+        estimates[f"plane, {count} landmarks"] = (
             np.stack([plane(points) for plane in planes], 1) + added[:, None]
         )
 
@@ -152,18 +150,18 @@ def main() -> None:
             known = np.concatenate([known, best])
         mended.append(plane(points) + added)
     mended_name = f"plane, 256 landmarks, mended {MENDED} times"
-    guesses[mended_name] = np.stack(mended, 1)
+    estimates[mended_name] = np.stack(mended, 1)
 
     result: dict[str, Any] = {}
     print(f"{'ten best photos in reach of':44s}" + "".join(f"{share:9.1%}" for share in SHARES))
-    ways = {name: (guess,) for name, guess in guesses.items()}
-    if checkpoint.config.embedding_size:
-        cosines_ten = guesses["embedding, cosine x 10"]
+    ways = {name: (estimate,) for name, estimate in estimates.items()}
+    if checkpoint.config.embedding.embedding_size:
+        cosines_ten = estimates["embedding, cosine x 10"]
         ways["union of the embedding and the plane"] = (
-            guesses["plane, 256 landmarks"],
+            estimates["plane, 256 landmarks"],
             cosines_ten,
         )
-        ways["union of the embedding and the mended plane"] = (guesses[mended_name], cosines_ten)
+        ways["union of the embedding and the mended plane"] = (estimates[mended_name], cosines_ten)
     for name, parts in ways.items():
         row = []
         for share in SHARES:
@@ -192,7 +190,7 @@ def main() -> None:
             )
             shares.append(len(rows) / len(codes))
             reached.append(within_reach(rows, scores[:, column], owner))
-            best = np.argsort(-guesses["plane, 256 landmarks"][:, column])
+            best = np.argsort(-estimates["plane, 256 landmarks"][:, column])
             rows = np.union1d(rows, best[: round(BESIDE * len(codes))])
             together.append(within_reach(rows, scores[:, column], owner))
         result[name] = {
@@ -204,7 +202,7 @@ def main() -> None:
             f"{name:44s}{np.mean(reached):.3f} with {np.mean(shares):.1%} of the regions; "
             f"{np.mean(together):.3f} with {BESIDE:.1%} by the plane as well"
         )
-    logits = logits_alone(scorer, codes, phrases)
+    logits = logits_alone(engine, codes, phrases)
     errors = logits - exact - (logits - exact).mean(axis=0)
     agreed = [
         agreement(

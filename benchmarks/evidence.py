@@ -13,30 +13,23 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from measurement import machine, use_threads
 from numpy.typing import NDArray
-from torchvision.ops import box_iou, nms
 
-from dcsearch.alignment import SAME_THING
+from dcsearch.checkpoint.checkpoint import load_checkpoint
+from dcsearch.checkpoint.header import read_header
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.describe import Describer, Description
 from dcsearch.evaluation.described import describe_annotated
-from dcsearch.evaluation.detection import category_names
-from dcsearch.hubness import hubness_score
-from dcsearch.mixed_score import MixedScorer
-from dcsearch.model.checkpoint import load_checkpoint
-from dcsearch.model.header import read_header
-from dcsearch.phrase import Phrase, known_phrase
-from dcsearch.quick_likelihood import QuickLikelihood
-from dcsearch.region_score import MIXTURES, region_scores
+from dcsearch.evaluation.pairs import Counter, Pairs, category_pairs, phrase_pairs
+from dcsearch.scoring.formula import SCORES
+from dcsearch.scoring.numpy_engine import NumpyLanguage
+from dcsearch.scoring.scorer import RegionScorer
+from dcsearch.scoring.torch_engine import TorchEngine, torch_scorer
 from dcsearch.training.landmarks import sample_landmarks
-from dcsearch.training.photos import FUNCTION_WORDS
-from dcsearch.vocabulary import words_of
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -44,51 +37,40 @@ Row = dict[str, str | float]
 # By the set of pairs, of each of its phrases: log p of every word (K, T + 1), or where the score is
 # a mixture all of it (K, 1).
 Spoken = dict[str, list[Floats]]
-Counter = Callable[[Floats, float], NDArray[np.int_]]
 SHARES = (0.25, 0.5, 0.75, 1.0)
 CUT_OFFS = range(-2, 9)
 REGIONS = 100  # of a photo
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """P photos and M phrases; which phrase is seen where, and what the best region says."""
+def alike(pairs: Pairs) -> Floats:
+    """Weights (P, M) by which no phrase is commoner than another, all in all as it was."""
+    weights = np.zeros(pairs.known.shape)
+    for among in (pairs.shown & pairs.known, ~pairs.shown & pairs.known):
+        counts = among.sum(axis=0)
+        weights += among * (counts.mean() / counts.clip(min=1))
+    return weights
 
-    phrases: Sequence[Phrase]
-    scores: Floats  # (P, M) of each photo's best region, without a prior
-    shown: Bools  # (P, M) the photo shows it
-    hits: Bools  # (P, M) and the best region covers it at IoU .5
-    known: Bools  # (P, M) whether the photo shows it is known; the others do not count
-    things: NDArray[np.int_]  # (P, M) how many it shows
 
-    @property
-    def alike(self) -> Floats:
-        """Weights (P, M) by which no phrase is commoner than another, all in all as it was."""
-        weights = np.zeros(self.known.shape)
-        for among in (self.shown & self.known, ~self.shown & self.known):
-            counts = among.sum(axis=0)
-            weights += among * (counts.mean() / counts.clip(min=1))
-        return weights
+def precision(pairs: Pairs, priors: Floats, hits: Bools, weights: Floats) -> float:
+    """Average precision of the known pairs as one list, by the scores less priors (M,).
 
-    def precision(self, priors: Floats, hits: Bools, weights: Floats) -> float:
-        """Average precision of the known pairs as one list, by the scores less priors (M,).
+    The mean, over the pairs shown, of the share of hits down to each that is a hit.
+    """
+    order = np.argsort(-(pairs.scores - priors)[pairs.known], kind="stable")
+    hits, own = hits[pairs.known][order], weights[pairs.known][order]
+    precision = np.cumsum(own * hits) / np.cumsum(own)
+    return float((precision * own)[hits].sum() / weights[pairs.shown & pairs.known].sum())
 
-        The mean, over the pairs shown, of the share of hits down to each that is a hit.
-        """
-        order = np.argsort(-(self.scores - priors)[self.known], kind="stable")
-        hits, own = hits[self.known][order], weights[self.known][order]
-        precision = np.cumsum(own * hits) / np.cumsum(own)
-        return float((precision * own)[hits].sum() / weights[self.shown & self.known].sum())
 
-    def recall(self, priors: Floats, *, false_alarms: float = 0.03) -> float:
-        """Share of the photos shown that pass the one bar, for all phrases, that this share of the
-        others passes; each phrase counts alike."""
-        absent = self.known & ~self.shown
-        scores = self.scores - priors
-        order = np.argsort(-scores[absent], kind="stable")
-        passed = np.cumsum(self.alike[absent][order]) / self.alike[absent].sum()
-        bar = scores[absent][order][np.searchsorted(passed, false_alarms)]
-        return float(np.average((scores >= bar)[self.shown], weights=self.alike[self.shown]))
+def recall(pairs: Pairs, priors: Floats, *, false_alarms: float = 0.03) -> float:
+    """Share of the photos shown that pass the one bar, for all phrases, that this share of the
+    others passes; each phrase counts alike."""
+    absent = pairs.known & ~pairs.shown
+    scores = pairs.scores - priors
+    order = np.argsort(-scores[absent], kind="stable")
+    passed = np.cumsum(alike(pairs)[absent][order]) / alike(pairs)[absent].sum()
+    bar = scores[absent][order][np.searchsorted(passed, false_alarms)]
+    return float(np.average((scores >= bar)[pairs.shown], weights=alike(pairs)[pairs.shown]))
 
 
 def mean_probability(spoken: Floats) -> float:
@@ -116,140 +98,6 @@ ESTIMATORS: dict[str, Callable[[Floats], float]] = {
 }
 
 
-def category_pairs(
-    photos: Sequence[AnnotatedPhoto], described: Sequence[Description], scorer: MixedScorer
-) -> tuple[Pairs, Counter]:
-    """Names of categories in the photos whose objects are annotated, and what counts things.
-
-    The latter gives, for priors (M,) and a bar, the different things (P, M) that score as much.
-    """
-    used = [
-        (photo, seen)
-        for photo, seen in zip(photos, described, strict=True)
-        if any(region.kind == "object" for region in photo.regions) and len(seen.boxes)
-    ]
-    phrases = [
-        phrase
-        for name in category_names(photos)
-        if (phrase := known_phrase(name, scorer.checkpoint.vocabulary))
-    ]
-    shape = len(used), len(phrases)
-    scores = np.empty(shape)
-    shown, hits, things = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, int)
-    found = []
-    for row, (photo, seen) in enumerate(used):
-        own = region_scores(scorer.values(seen.codes, phrases), seen.objectness)  # (R, M)
-        own = own + less_of_photos(scorer, [seen])[:, None]
-        found.append((torch.from_numpy(seen.boxes), own))
-        scores[row] = own.max(axis=0)
-        for column, phrase in enumerate(phrases):
-            boxes = [
-                box
-                for region in photo.regions
-                if region.kind == "object" and region.phrases[:1] == (phrase.text,)
-                for box in region.parts or (region.box,)
-            ]
-            if boxes:
-                shown[row, column], things[row, column] = True, len(boxes)
-                hits[row, column] = covers(seen.boxes[own[:, column].argmax()], boxes)
-
-    def count(priors: Floats, bar: float) -> NDArray[np.int_]:
-        counts = np.zeros(shape, int)
-        for row, column in np.argwhere(scores - priors >= bar):
-            boxes, own = found[row]
-            enough = own[:, column] - priors[column] >= bar
-            values = torch.from_numpy(own[enough, column])
-            counts[row, column] = len(nms(boxes[torch.from_numpy(enough)], values, SAME_THING))
-        return counts
-
-    known = np.ones(shape, bool)
-    pairs = Pairs(
-        phrases=phrases, scores=scores, shown=shown, hits=hits, known=known, things=things
-    )
-    return pairs, count
-
-
-def phrase_pairs(
-    photos: Sequence[AnnotatedPhoto],
-    described: Sequence[Description],
-    scorer: MixedScorer,
-    *,
-    count: int,
-    seed: int,
-) -> Pairs:
-    """Two phrases each of `count` photos without objects, asked of all of these photos.
-
-    A phrase is shown by the photo that it was drawn from, and absent from those of which no
-    caption and no phrase says a word of it that means something; of the rest nothing is known. For
-    a phrase of people photos with any people are among the rest: who is "a man" to one is "a
-    person" to another.
-    """
-    chance = np.random.default_rng(seed)
-    usable = [
-        index
-        for index, (photo, seen) in enumerate(zip(photos, described, strict=True))
-        if len(seen.boxes) and not any(region.kind == "object" for region in photo.regions)
-    ]
-    chosen = sorted(chance.permutation(usable)[:count].tolist())
-    asked: dict[str, tuple[int, Phrase, bool]] = {}  # row of the photo, phrase, of people
-    for row, index in enumerate(chosen):
-        texts = [
-            (text, region.kind == "people")
-            for region in photos[index].regions
-            for text in region.phrases
-            if text not in asked
-        ]
-        for place in chance.permutation(len(texts))[:2]:
-            text, people = texts[place]
-            if phrase := known_phrase(text, scorer.checkpoint.vocabulary):
-                asked[text] = row, phrase, people
-    seen = [described[index] for index in chosen]
-    counts = [len(own.codes) for own in seen]
-    objectness = np.concatenate([own.objectness for own in seen])
-    phrases = [phrase for _, phrase, _ in asked.values()]
-    scores, regions = scorer.best_values(
-        np.concatenate([own.codes for own in seen]),
-        phrases,
-        photos=np.repeat(np.arange(len(seen)), counts),
-        bias=region_scores(np.zeros(len(objectness), np.float32), objectness)
-        + less_of_photos(scorer, seen),
-    )
-    said, with_people = [], []
-    for index in chosen:
-        photo = photos[index]
-        texts_of = [text for r in photo.regions for text in (*r.phrases, *r.long_phrases)]
-        said.append({word for text in (*photo.captions, *texts_of) for word in words_of(text)})
-        with_people.append(any(region.kind == "people" for region in photo.regions))
-    boxes = np.concatenate([own.boxes for own in seen])
-    shown, hits, known = (np.zeros(scores.shape, bool) for _ in range(3))
-    for column, (text, (own, _, people)) in enumerate(asked.items()):
-        content = set(words_of(text)) - FUNCTION_WORDS or set(words_of(text))
-        known[:, column] = [
-            content.isdisjoint(words) and not (people and any_people)
-            for words, any_people in zip(said, with_people, strict=True)
-        ]
-        known[own, column] = shown[own, column] = True
-        true = [r.box for r in photos[chosen[own]].regions if text in r.phrases]
-        hits[own, column] = covers(boxes[regions[own, column]], true)
-    return Pairs(
-        phrases=phrases, scores=scores, shown=shown, hits=hits, known=known, things=shown * 1
-    )
-
-
-def less_of_photos(scorer: MixedScorer, described: Sequence[Description]) -> Floats:
-    """What the hubness of photos adds to the scores of their regions (R,), photo by photo."""
-    counts = np.array([len(seen.codes) for seen in described])
-    codes = np.concatenate([seen.codes for seen in described])
-    objectness = np.concatenate([seen.objectness for seen in described])
-    return hubness_score(scorer.hubness(codes, objectness, counts), counts)
-
-
-def covers(box: Floats, truths: Sequence[Sequence[float]]) -> bool:
-    """Whether a box (4,) covers one of some true boxes at IoU .5."""
-    overlap = box_iou(torch.tensor(box)[None].float(), torch.tensor(truths).float())
-    return bool(overlap.max() >= 0.5)
-
-
 def compare(sets: dict[str, Pairs], spoken: Spoken, zero: Spoken) -> list[Row]:
     """Average precision, and recall, of each set of pairs by each share of each estimator."""
     word_by_word = any(own.shape[1] > 1 for each in spoken.values() for own in each)
@@ -270,10 +118,10 @@ def compare(sets: dict[str, Pairs], spoken: Spoken, zero: Spoken) -> list[Row]:
             row: Row = {"prior": name, "share": part}
             for title, pairs in sets.items():
                 less, even = part * own[title], np.ones_like(pairs.scores)
-                row[title] = pairs.precision(less, pairs.shown, even)
-                row[f"{title}, IoU .5"] = pairs.precision(less, pairs.hits, even)
-                row[f"{title}, each alike"] = pairs.precision(less, pairs.shown, pairs.alike)
-                row[f"{title}, recall at 3 %"] = pairs.recall(less)
+                row[title] = precision(pairs, less, pairs.shown, even)
+                row[f"{title}, IoU .5"] = precision(pairs, less, pairs.hits, even)
+                row[f"{title}, each alike"] = precision(pairs, less, pairs.shown, alike(pairs))
+                row[f"{title}, recall at 3 %"] = recall(pairs, less)
             rows.append(row)
     return rows
 
@@ -348,7 +196,7 @@ def by_number(sets: dict[str, Pairs], spoken: Spoken, *, seed: int) -> list[Row]
         for title, pairs in sets.items():
             every = np.array([mean_probability(own) for own in spoken[title]])
             some = np.array([mean_probability(own[order[:number]]) for own in spoken[title]])
-            row[title] = pairs.precision(some, pairs.shown, pairs.alike)
+            row[title] = precision(pairs, some, pairs.shown, alike(pairs))
             row[f"{title}, from all"] = float((some - every).std())
         rows.append(row)
     return rows
@@ -392,14 +240,14 @@ def main() -> None:
     parser.add_argument("--train", type=Path, help="for landmarks, where the weights have none")
     parser.add_argument("--phrase-photos", type=int, default=150, help="that phrases are asked of")
     parser.add_argument("--model", type=Path, help="weights; default: those that ship")
-    parser.add_argument("--score", choices=MIXTURES, help="default: the model's")
+    parser.add_argument("--score", choices=SCORES, help="default: the model's")
     parser.add_argument("--threads", type=int, help="of the network; default: PyTorch's own choice")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write everything as JSON to this file")
     options = parser.parse_args()
     use_threads(options.threads)
     checkpoint = load_checkpoint(options.model)
-    quick = QuickLikelihood(read_header(options.model))
+    quick = NumpyLanguage(read_header(options.model))
     landmarks = quick.landmarks
     if landmarks is None:
         if options.train is None:
@@ -412,7 +260,7 @@ def main() -> None:
     tables = measure(
         photos,
         described,
-        MixedScorer(checkpoint, options.score, device="cpu", bfloat16=True),
+        torch_scorer(checkpoint, options.score, device="cpu", bfloat16=True),
         quick,
         landmarks,
         phrase_photos=options.phrase_photos,
@@ -429,8 +277,8 @@ def main() -> None:
 def measure(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: MixedScorer,
-    quick: QuickLikelihood,
+    scorer: RegionScorer[TorchEngine],
+    quick: NumpyLanguage,
     landmarks: Floats,
     *,
     phrase_photos: int,
@@ -443,8 +291,8 @@ def measure(
     spoken, zero = (
         {
             title: [
-                quick.spoken(codes, phrase)
-                if scorer.score == "likelihood"
+                quick.word_log_likelihoods(codes, phrase)
+                if scorer.weights == SCORES["likelihood"]
                 else scorer.values(codes, [phrase])
                 for phrase in pairs.phrases
             ]

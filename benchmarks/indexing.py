@@ -21,13 +21,15 @@ from measurement import (
     take_turns,
     use_threads,
 )
-from photos import crops
+from photos import photos_to_measure
 
+from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.describe import Describer
-from dcsearch.model.checkpoint import load_checkpoint
-from indexer.build import build_index
-from indexer.database import open_database
-from indexer.photos import find_photos, open_photo
+from indexer.indexing.local import LocalDescriber
+from indexer.indexing.run import index_photos
+from indexer.photos.open import open_photo
+from indexer.store.open import open_store
+from indexer.store.records import IndexModel
 
 
 def main() -> None:
@@ -42,21 +44,29 @@ def main() -> None:
     about = machine()
     checkpoint = load_checkpoint(options.model)
     describer = Describer(checkpoint, device=options.device)
+    model = IndexModel(
+        name=checkpoint.name,
+        sha256=checkpoint.sha256,
+        config=checkpoint.config.to_json(),
+        provenance=checkpoint.provenance,
+    )
 
     with tempfile.TemporaryDirectory() as scratch:
-        if options.folder:
-            paths = list(find_photos([options.folder]))[: options.photos]
-        else:
-            paths = crops(Path(scratch), options.photos, seed=options.seed)
+        paths = photos_to_measure(options, Path(scratch))
         numbers = count()
         described = []
 
         def index() -> None:
-            with open_database(Path(scratch) / f"{next(numbers)}.db", create=True) as database:
-                outcome = build_index(
+            with open_store(Path(scratch) / f"{next(numbers)}.db", create=True) as database:
+                outcome = index_photos(
                     paths,
-                    database=database,
-                    describer=describer,
+                    store=database,
+                    describer=LocalDescriber(
+                        model,
+                        lambda: describer,
+                        batch_size=options.batch_size,
+                        workers=options.workers,
+                    ),
                     batch_size=options.batch_size,
                     workers=options.workers,
                 )

@@ -21,14 +21,14 @@ import torch
 from measurement import machine, use_threads
 from torchvision.ops import box_iou
 
+from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
 from dcsearch.describe import Describer, Description
 from dcsearch.evaluation.described import describe_annotated
-from dcsearch.hubness import hubness_score
-from dcsearch.mixed_score import MixedScorer
-from dcsearch.model.checkpoint import load_checkpoint
-from dcsearch.phrase import known_phrase
-from dcsearch.region_score import MIXTURES, evidence_scores
+from dcsearch.scoring.formula import SCORES, region_scores
+from dcsearch.scoring.phrase import known_phrase
+from dcsearch.scoring.scorer import Engine, RegionScorer
+from dcsearch.scoring.torch_engine import torch_scorer
 from dcsearch.vocabulary import words_of
 
 TOP = 10
@@ -66,12 +66,12 @@ def says(text: str, noun: str) -> bool:
 def measure(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: MixedScorer,
+    scorer: RegionScorer[Engine],
     nouns: Mapping[str, str],
 ) -> list[dict[str, str | float]]:
     """A row for each noun: of the ten best photos the share that shows it, and with the right box;
     and the share of all photos that shows it."""
-    vocabulary = scorer.checkpoint.vocabulary
+    vocabulary = scorer.engine.vocabulary
     known = {
         noun: phrase for noun, said in nouns.items() if (phrase := known_phrase(said, vocabulary))
     }
@@ -79,9 +79,9 @@ def measure(
     for number, seen in enumerate(described):
         if len(seen.boxes):
             values = scorer.values(seen.codes, list(known.values()))  # (N, M)
-            scores = evidence_scores(values, 0.0, seen.objectness)  # one prior for all photos
             count = np.array([len(seen.boxes)])
-            scores += hubness_score(scorer.hubness(seen.codes, seen.objectness, count), count)[0]
+            phrase_free = scorer.phrase_free(seen.codes, seen.objectness, count)
+            scores = region_scores(values, 0.0, phrase_free)  # one prior for all photos
             for noun, column in zip(known, scores.T, strict=True):
                 row = int(column.argmax())
                 found[noun].append((float(column[row]), number, seen.boxes[row]))
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--nouns", type=int, default=25)
     parser.add_argument("--articles", action="store_true", help='ask all with "a" or "an"')
     parser.add_argument("--model", type=Path, help="weights; default: those that ship")
-    parser.add_argument("--score", choices=MIXTURES, help="default: the model's")
+    parser.add_argument("--score", choices=SCORES, help="default: the model's")
     parser.add_argument("--threads", type=int, help="of the network; default: PyTorch's own choice")
     parser.add_argument("--output", type=Path, help="write everything as JSON to this file")
     options = parser.parse_args()
@@ -128,7 +128,7 @@ def main() -> None:
     checkpoint = load_checkpoint(options.model)
     photos = read_regions(options.data)
     described = list(describe_annotated(photos, Describer(checkpoint), captions=False))
-    scorer = MixedScorer(checkpoint, options.score)
+    scorer = torch_scorer(checkpoint, options.score)
     nouns = common_nouns(photos, options.nouns)
     if options.articles:
         nouns = {noun: f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in nouns}

@@ -44,11 +44,12 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from dcsearch.boxes import clip, decode_offsets, not_empty
+from dcsearch.checkpoint.checkpoint import Checkpoint, load_checkpoint
 from dcsearch.describe import Describer
 from dcsearch.device import choose_device, has_bfloat16
+from dcsearch.model import presets
 from dcsearch.model.backbone import Backbone
-from dcsearch.model.checkpoint import Checkpoint, load_checkpoint
-from dcsearch.model.fcln import FCLN, FCLNConfig, caption_tokens
+from dcsearch.model.fcln import FCLN, caption_tokens
 from dcsearch.stopwatch import Stopwatch
 from dcsearch.vocabulary import UNKNOWN, Vocabulary
 
@@ -130,7 +131,7 @@ def main() -> None:
         "model": checkpoint.name,
         "photos": len(pixels),
         "pixels": list(pixels.shape[2:]),
-        "proposals": model.config.proposals,
+        "proposals": model.config.localization.proposals,
         "regions": regions,
         "words_said": float(np.mean(said)),
         "peak_memory_mib": peak_memory(),
@@ -139,7 +140,7 @@ def main() -> None:
     }
     height, width = pixels.shape[2:]
     lines = [
-        ("network", f"{checkpoint.name}, {model.config.proposals} proposals"),
+        ("network", f"{checkpoint.name}, {model.config.localization.proposals} proposals"),
         ("photos", f"{len(pixels)} of {width} x {height} pixels"),
         ("found", f"{regions} regions, {facts['words_said']:.1f} words each"),
     ]
@@ -181,7 +182,10 @@ def naive(model: FCLN, backbone: Backbone, pixels: Tensor, lap: Lap) -> list[Fou
         candidates = model.localization(features)
         boxes, _ = model.localization.cut(candidates.boxes[0], width=width, height=height)
         chosen = suppressed(
-            boxes, candidates.objectness[0], config.proposal_overlap, config.proposals
+            boxes,
+            candidates.objectness[0],
+            config.localization.proposal_overlap,
+            config.localization.proposals,
         )
         boxes = boxes[chosen]
         lap("proposals")
@@ -191,12 +195,14 @@ def naive(model: FCLN, backbone: Backbone, pixels: Tensor, lap: Lap) -> list[Fou
         lap("recognition")
         state = language.begin(language.encode(recognised.codes))
         said = []
-        for _ in range(config.longest_caption):
+        for _ in range(config.language.longest_caption):
             said.append(language.logits(state.hidden).argmax(dim=1))
             state = language.step(state, said[-1])
         words = torch.stack(said, dim=1).tolist()
         lap("LSTM")
-        kept = suppressed(boxes, recognised.objectness, config.final_overlap, len(boxes))
+        kept = suppressed(
+            boxes, recognised.objectness, config.recognition.final_overlap, len(boxes)
+        )
         kept = kept[not_empty(clip(boxes[kept], width, height))]  # ours hands out no others
         captions = [until_end(words[index], language.end) for index in kept.tolist()]
         found.append(Found(clip(boxes[kept], width, height), captions))
@@ -289,11 +295,10 @@ def network(options: argparse.Namespace) -> Checkpoint:
     """The checkpoint that is named, or a random one, with as many proposals as wanted."""
     if options.model is not None:
         checkpoint = load_checkpoint(options.model)
-        config = dataclasses.replace(checkpoint.config, proposals=options.proposals)
+        config = checkpoint.config.replace(proposals=options.proposals)
         checkpoint.model.config = config
         return dataclasses.replace(checkpoint, config=config)
-    config = dataclasses.replace(
-        FCLNConfig.reference(),
+    config = presets.reference().replace(
         proposals=options.proposals,
         photo_side=options.photo_side,
         recognition_hidden=options.hidden,
@@ -333,7 +338,7 @@ def settle_network(model: FCLN, pixels: Tensor) -> None:
     state = language.begin(settle(language.encoder, codes).relu())
     language.output.weight *= 10
     gaps = []
-    for _ in range(model.config.longest_caption):
+    for _ in range(model.config.language.longest_caption):
         logits = language.logits(state.hidden)  # (R, V + 1)
         best, words = logits[:, :-1].max(dim=1)
         gaps.append(best - logits[:, -1])
@@ -350,7 +355,8 @@ def settle_network(model: FCLN, pixels: Tensor) -> None:
 def settle(layer: nn.Conv2d | nn.Linear, inputs: Tensor, *, deviation: float = 1.0) -> Tensor:
     """Outputs of a layer whose weights and biases have been changed to give each of them mean 0
     and the deviation, over the inputs."""
-    outputs = layer(inputs).transpose(0, 1).flatten(1)  # (outputs, samples)
+    kind = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear  # all outputs, before TwoLogits
+    outputs = kind.forward(layer, inputs).transpose(0, 1).flatten(1)  # (outputs, samples)
     scale = deviation / outputs.std(dim=1).clamp(min=1e-6)
     layer.weight *= scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
     layer.bias.copy_((layer.bias - outputs.mean(dim=1)) * scale)

@@ -1,10 +1,13 @@
 """Photos to measure with: those of a folder, or crops of the demo's photographs."""
 
+import argparse
 import random
 import sys
 from pathlib import Path
 
 from PIL import Image, ImageOps
+
+from indexer.photos.open import find_photos
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -46,3 +49,10 @@ def crops(
         paths.append(cut / f"{number:05}.jpg")
         crop.save(paths[-1], quality=quality)
     return paths
+
+
+def photos_to_measure(options: argparse.Namespace, scratch: Path) -> list[Path]:
+    """`options.photos` paths: of `options.folder`, or of crops that are written below `scratch`."""
+    if options.folder:
+        return list(find_photos([options.folder]))[: options.photos]
+    return crops(scratch, options.photos, seed=options.seed)

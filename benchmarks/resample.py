@@ -1,13 +1,15 @@
 """Make a larger index from one that is there: its photos again and again, their codes with noise.
 
-python benchmarks/resample.py index.db larger.db --times 10
+python benchmarks/resample.py index.db larger.db --times 10 [--link FOLDER]
 
 For measuring time and memory at a size for which there are no photos. Every copy of a photo has its
 boxes, captions and objectness, and its codes with Gaussian noise of a quarter of each dimension's
-deviation, none below 0. The photos themselves do not exist.
+deviation, none below 0. The photos themselves do not exist, unless a folder on the same drive is
+given, which gets a hard link for each copy.
 """
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer import store
-from indexer.codes import CODE_TYPE, read_codes, regions_of
-from indexer.database import open_database
-from indexer.inventory import index_model
-from indexer.photos import PhotoOrigin
-from indexer.plan import Task
+from indexer.photos.origin import PhotoOrigin
+from indexer.store.open import open_store
+from indexer.store.records import CODE_TYPE, Described, PhotoFile
 
 NOISE = 0.25
 
@@ -35,29 +34,41 @@ class Resampled:
     codes: np.ndarray[Any, Any]
 
 
+def copied(photo: Path, copy: int, photo_id: int, folder: Path | None) -> PhotoFile:
+    """The file of a copy, which exists where there is a folder for it."""
+    if folder is None:
+        return PhotoFile(path=f"/resampled/{copy}/{photo_id}", size=0, mtime_ns=0)
+    link = folder.absolute() / str(copy) / f"{photo_id}{photo.suffix}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    os.link(photo, link)
+    found = link.stat()
+    return PhotoFile(path=str(link), size=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--times", type=int, default=10, help="copies of each photo")
+    parser.add_argument("--link", type=Path, help="folder for hard links to the photos")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = np.random.default_rng(options.seed)
     with (
-        open_database(options.source) as source,
-        open_database(options.target, create=True) as target,
+        open_store(options.source) as source,
+        source.reading() as stored,
+        open_store(options.target, create=True) as target,
     ):
-        model = index_model(source)
+        model = stored.model()
         if model is None:
             sys.exit(f"{options.source} holds no photos")
-        with target.writing() as connection:
-            model_id = store.use_model(
-                connection, name=model.name, sha256=model.sha256, config=model.config
-            )
+        with target.writing() as made:
+            made.use_model(model)
         deviation = None
         done = 0
-        for chunk in read_codes(source, chunk=256):
-            details = regions_of(source, chunk.photo_ids.tolist())
+        for chunk in stored.codes(chunk=256):
+            details = stored.regions(chunk.photo_ids.tolist())
             if deviation is None:
                 deviation = chunk.codes.astype(np.float32).std(axis=0) * NOISE
             described = []
@@ -66,17 +77,17 @@ def main() -> None:
                     noise = chance.normal(size=photo.codes.shape).astype(np.float32) * deviation
                     codes = np.maximum(photo.codes + noise, 0).astype(CODE_TYPE)
                     described.append(
-                        store.Described(
-                            task=Task(path=f"/resampled/{copy}/{photo_id}", size=0, mtime_ns=0),
+                        Described(
+                            file=copied(Path(photo.path), copy, photo_id, options.link),
                             content_hash=f"{copy}-{photo_id}",
                             width=photo.width,
                             height=photo.height,
                             origin=PhotoOrigin(taken_at=None, camera=""),
-                            seen=Resampled(photo.boxes, photo.objectness, photo.captions, codes),
+                            regions=Resampled(photo.boxes, photo.objectness, photo.captions, codes),
                         )
                     )
-            with target.writing() as connection:
-                store.write_described(connection, model_id, described)
+            with target.writing() as made:
+                made.put(described)
             done += len(described)
             print(f"{done:,} photos", file=sys.stderr)
 

@@ -20,11 +20,13 @@ import numpy as np
 from measurement import add_common_options, machine, ratio, report, take_turns, use_threads
 from PIL import Image
 
+from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.describe import Describer, Description, PreparedPhoto
-from dcsearch.model.checkpoint import load_checkpoint
-from indexer.build import build_index
-from indexer.database import open_database
-from indexer.photos import content_hash
+from indexer.indexing.local import LocalDescriber
+from indexer.indexing.run import index_photos
+from indexer.photos.open import content_hash
+from indexer.store.open import open_store
+from indexer.store.records import IndexModel
 
 FOLDER = 500
 
@@ -71,18 +73,25 @@ def main() -> None:
     use_threads(options.threads)
     about = machine()
     checkpoint = load_checkpoint(options.model)
-    describer = SeesNothing(checkpoint, device=options.device)
+    network = SeesNothing(checkpoint, device=options.device)
+    model = IndexModel(
+        name=checkpoint.name,
+        sha256=checkpoint.sha256,
+        config=checkpoint.config.to_json(),
+        provenance=checkpoint.provenance,
+    )
+    describer = LocalDescriber(model, lambda: network, batch_size=256)
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, where = Path(scratch) / "photos", Path(scratch) / "index.db"
         paths = write_tiny_photos(folder, options.photos, seed=options.seed)
-        with open_database(where, create=True) as database:
-            first = build_index([folder], database=database, describer=describer, batch_size=256)
+        with open_store(where, create=True) as database:
+            first = index_photos([folder], store=database, describer=describer, batch_size=256)
         outcomes = []
 
         def again() -> None:
-            with open_database(where, create=True) as database:
-                outcomes.append(build_index([folder], database=database, describer=describer))
+            with open_store(where, create=True) as database:
+                outcomes.append(index_photos([folder], store=database, describer=describer))
 
         def again_as_a_process() -> None:
             command = [sys.executable, "-c", "from cli.main import run; run()", "index", folder]

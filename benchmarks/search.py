@@ -15,20 +15,24 @@ import random
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from measurement import Timing, add_common_options, machine, peak_memory, report, use_threads
 
+from dcsearch.checkpoint.header import read_header
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
-from dcsearch.phrase import known_phrase, read_phrase
 from dcsearch.question import Question, Term
-from dcsearch.quick_embedding import phrase_free_scores
+from dcsearch.scoring.best_regions import best_regions
+from dcsearch.scoring.phrase import known_phrase, read_phrase
 from indexer import Index
-from indexer.codes import read_codes
-from indexer.filters import PhotoFilter
-from indexer.search import SearchOptions
+from indexer.search.options import SearchOptions
+from indexer.search.searcher import Searcher
+from indexer.store.filters import PhotoFilter
+from indexer.store.open import open_store
+from indexer.store.records import CodeChunk
 
 COLD = """
 import time
@@ -36,25 +40,28 @@ from pathlib import Path
 moments = [("", time.perf_counter())]
 def passed(name): moments.append((name, time.perf_counter()))
 import cli.query; passed("command line")
-from indexer import Index; passed("numpy, SQLAlchemy, FAISS")
-index = Index.open({db!r}, model={model}); passed("open the database")
-searcher = index.searcher(); passed("language model")
+from dcsearch.checkpoint.header import read_header
+from dcsearch.question import Question, Term
+from indexer.search.searcher import Searcher
+from indexer.store.open import open_store; passed("numpy, SQLAlchemy, FAISS")
+store = open_store({db!r}); passed("open the database")
+searcher = Searcher(store, read_header({model})); passed("language model")
 searcher.cache.current(); passed("open the cache")
-index.query({phrase!r}); passed("answer and history")
+searcher.search(Question(terms=(Term({phrase!r}),))); passed("answer and history")
 for (_, before), (name, after) in zip(moments, moments[1:]):
     print(f"{{name}}\\t{{after - before}}")
 """
 
 
-def questions(photos: list[AnnotatedPhoto], count: int, index: Index, seed: int) -> list[str]:
+def questions(photos: list[AnnotatedPhoto], count: int, searcher: Searcher, seed: int) -> list[str]:
     """Different phrases of the photos, some words of each known to the model."""
-    vocabulary = index.searcher().vocabulary
+    vocabulary = searcher.vocabulary
     texts = {text for photo in photos for region in photo.regions for text in region.phrases}
     known = sorted(text for text in texts if known_phrase(text, vocabulary))
     return random.Random(seed).sample(known, min(count, len(known)))
 
 
-def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
+def everything(searcher: Searcher, texts: list[str], top: int) -> list[list[int]]:
     """Ids of the best photos for each phrase, every region scored; one pass for all phrases.
 
     The pass is in bfloat16, which is some hundredths off; the best eight times as many photos as
@@ -62,20 +69,21 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
     """
     import torch
 
+    from dcsearch.checkpoint.checkpoint import load_checkpoint
     from dcsearch.device import has_bfloat16
-    from dcsearch.mixed_score import MixedScorer
-    from dcsearch.model.checkpoint import load_checkpoint
+    from dcsearch.scoring.torch_engine import torch_scorer
 
-    searcher = index.searcher()
     checkpoint = load_checkpoint(searcher.header.path)
-    scorer = MixedScorer(checkpoint, device="cpu", bfloat16=has_bfloat16(torch.device("cpu")))
-    exactly = MixedScorer(checkpoint, device="cpu")
+    scorer = torch_scorer(checkpoint, device="cpu", bfloat16=has_bfloat16(torch.device("cpu")))
+    exactly = torch_scorer(checkpoint, device="cpu")
     phrases = [read_phrase(text, searcher.vocabulary) for text in texts]
     ids, best = [], []
-    for chunk in read_codes(index.database, chunk=256):
+    for chunk in codes(searcher, None):
         owners = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
-        added = phrase_free_scores(searcher.embedding, chunk.codes, chunk.objectness, chunk.counts)
-        scores, _ = scorer.best_values(chunk.codes, phrases, photos=owners, bias=added)  # (P, M)
+        phrase_free = scorer.phrase_free(chunk.codes, chunk.objectness, chunk.counts)
+        scores, _ = best_regions(
+            scorer, chunk.codes, phrases, photos=owners, phrase_free=phrase_free
+        )  # (P, M)
         some = chunk.counts[: len(scores)] > 0
         ids.append(chunk.photo_ids[: len(scores)][some])
         best.append(scores[some])
@@ -84,34 +92,35 @@ def everything(index: Index, texts: list[str], top: int) -> list[list[int]]:
     for phrase, column in zip(phrases, photos.T, strict=True):
         exact: list[tuple[float, int]] = []
         likely = photo_ids[np.argsort(-column)[: 8 * top]]
-        for chunk in read_codes(index.database, photo_ids=likely):
+        for chunk in codes(searcher, likely):
             values = exactly.values(chunk.codes, [phrase])[:, 0]
             starts = np.cumsum(chunk.counts) - chunk.counts
-            added = phrase_free_scores(
-                searcher.embedding, chunk.codes, chunk.objectness, chunk.counts
-            )
-            found = np.maximum.reduceat(values + added, starts)
+            phrase_free = exactly.phrase_free(chunk.codes, chunk.objectness, chunk.counts)
+            found = np.maximum.reduceat(values + phrase_free, starts)
             exact += zip((-found).tolist(), chunk.photo_ids.tolist(), strict=True)
         answers.append([photo_id for _, photo_id in sorted(exact)[:top]])
     return answers
 
 
-def ids_of(index: Index) -> dict[str, int]:
+def codes(searcher: Searcher, photo_ids: np.ndarray | None) -> Iterator[CodeChunk]:
+    """The codes of photos by id; None: of all."""
+    with searcher.database.reading() as stored:
+        yield from stored.codes(photo_ids, chunk=256)
+
+
+def ids_of(searcher: Searcher) -> dict[str, int]:
     """Photo ids by path."""
-    from sqlalchemy import select
-
-    from indexer.schema import Photo
-
-    with index.database.reading() as connection:
-        rows = connection.execute(select(Photo.path, Photo.id))
-        return {str(path): photo_id for path, photo_id in rows}
+    with searcher.database.reading() as stored:
+        return {photo.path: photo.id for photo in stored.photos()}
 
 
-def labelled(index: Index, photos: list[AnnotatedPhoto], count: int, seed: int) -> dict[str, float]:
+def labelled(
+    index: Index, searcher: Searcher, photos: list[AnnotatedPhoto], count: int, seed: int
+) -> dict[str, float]:
     """R@10 of questions of four phrases of a photo among the annotated photos, both ways."""
     chance = random.Random(seed)
     only = PhotoFilter(limit_to=frozenset(str(photo.path.resolve()) for photo in photos))
-    vocabulary = index.searcher().vocabulary
+    vocabulary = searcher.vocabulary
     asked = []
     for photo in chance.sample(photos, len(photos)):
         texts = sorted({text for region in photo.regions for text in region.phrases})
@@ -122,7 +131,9 @@ def labelled(index: Index, photos: list[AnnotatedPhoto], count: int, seed: int) 
     found = {"search": 0, "exact": 0}
     for path, question in asked[:count]:
         for name in found:
-            answer = index.query(question, only=only, exact=name == "exact", record=False)
+            answer = index.query(
+                question, only=only, exact=name == "exact", literal=True, record=False
+            )
             found[name] += path in [str(result.path) for result in answer.results]
     return {name: number / min(count, len(asked)) for name, number in found.items()}
 
@@ -130,7 +141,7 @@ def labelled(index: Index, photos: list[AnnotatedPhoto], count: int, seed: int) 
 def cold(index: Index, phrase: str, options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of each part of a first question in a new process, and of the whole program."""
     model = f"Path({str(options.model)!r})" if options.model else None
-    code = COLD.format(db=str(index.database.path), model=model, phrase=phrase)
+    code = COLD.format(db=index.location, model=model, phrase=phrase)
     program = "from cli.main import run; run()"
     seconds: dict[str, list[float]] = {}
     for _ in range(options.repeats):
@@ -141,7 +152,7 @@ def cold(index: Index, phrase: str, options: argparse.Namespace) -> dict[str, li
             name, _, value = line.partition("\t")
             seconds.setdefault(name, []).append(float(value))
         began = perf_counter()
-        arguments = ["query", phrase, "--db", str(index.database.path)]
+        arguments = ["query", phrase, "--db", index.location]
         arguments += ["--model", str(options.model)] if options.model else []
         subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=True)
         seconds.setdefault("the whole program", []).append(perf_counter() - began)
@@ -160,14 +171,18 @@ def main() -> None:
     options = parser.parse_args()
     photos = read_regions(options.data)
 
-    with Index.open(options.db, model=options.model, device=options.device) as index:
-        texts = questions(photos, options.questions, index, options.seed)
+    with (
+        Index.open(options.db, model=options.model, device=options.device) as index,
+        open_store(options.db) as store,
+    ):
+        searcher = Searcher(store, read_header(options.model), device=options.device)
+        texts = questions(photos, options.questions, searcher, options.seed)
         for text in texts[:5]:  # warms up
-            index.query(text, record=False)
+            index.query(text, literal=True, record=False)
         seconds, answers = [], {}
         for text in texts:
             began = perf_counter()
-            answers[text] = index.query(text, top=options.top, record=False)
+            answers[text] = index.query(text, top=options.top, literal=True, record=False)
             seconds.append(perf_counter() - began)
         memory = peak_memory()
         use_threads(options.threads)
@@ -190,15 +205,19 @@ def main() -> None:
         ]
         if options.exhaustive:
             compared = texts[: options.exhaustive]
-            ids = ids_of(index)
+            ids = ids_of(searcher)
             shares = []
-            for text, best in zip(compared, everything(index, compared, options.top), strict=True):
+            for text, best in zip(
+                compared, everything(searcher, compared, options.top), strict=True
+            ):
                 got = {ids[str(result.path)] for result in answers[text].results}
                 shares.append(len(got & set(best)) / len(best))
             began = perf_counter()
             for text in compared[:2]:
-                index.searcher().search(
-                    Question(terms=(Term(text),)), SearchOptions(exact=True), record=False
+                searcher.search(
+                    Question(terms=(Term(text),)),
+                    SearchOptions(exact=True, literal=True),
+                    record=False,
                 )
             exact = (perf_counter() - began) / 2
             facts |= {"recall_of_exhaustive": statistics.mean(shares), "exact_seconds": exact}
@@ -209,7 +228,7 @@ def main() -> None:
                 ("--exact / search", f"{exact / statistics.median(seconds):.0f}"),
             ]
         if options.labelled:
-            recall = labelled(index, photos, options.labelled, options.seed)
+            recall = labelled(index, searcher, photos, options.labelled, options.seed)
             facts |= {f"labelled_recall_at_10_{name}": value for name, value in recall.items()}
             lines += [(f"labelled R@10, {name}", f"{value:.3f}") for name, value in recall.items()]
         for name, values in cold(index, texts[0], options).items():

@@ -1,13 +1,14 @@
 """Answers: what `query` and `history N` write."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cli.explaining import explanation_fields, explanation_table
+from cli.explaining import explanation_table
 from cli.render import (
     Output,
     add_row,
     box_numbers,
     box_text,
+    match_text,
     number,
     optional_number,
     path_fields,
@@ -18,7 +19,7 @@ from cli.terminal import print_table, short_path
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from indexer.answer import AlignedRegion, Answer, PhotoResult
+    from indexer import AlignedRegion, Answer, PhotoResult
 
 HEADER = (
     "rank",
@@ -36,30 +37,23 @@ HEADER = (
     "log_prior",
     "objectness",
     "caption",
+    "match",
 )
 
 
 def answer_output(answer: "Answer") -> Output:
     """An answer for every format: one item a photo, one row a region, photos in rank order."""
-    results = [_result_document(result) for result in answer.results]
+    from indexer.document import answer_document
+
+    document = answer_document(answer)
     return Output(
-        document={
-            "query": {"phrases": list(answer.phrases)},
-            "model": {"name": answer.model_name, "sha256": answer.model_sha256},
-            "index": {"photos": answer.photos, "regions": answer.regions},
-            "elapsed_ms": round(answer.elapsed_ms, 1),
-            "unknown_words": [
-                {"word": unknown.word, "nearest": list(unknown.nearest)}
-                for unknown in answer.unknown_words
-            ],
-            "results": results,
-        },
-        items=results,
+        document=document,
+        items=document["results"],
         header=HEADER,
         rows=[
             [
                 result.rank,
-                str(result.path),
+                path_fields(result.path)["path"],
                 number(result.score),
                 result.width,
                 result.height,
@@ -70,6 +64,7 @@ def answer_output(answer: "Answer") -> Output:
                 optional_number(region.log_prior),
                 number(region.objectness),
                 region.caption,
+                optional_number(region.match),
             ]
             for result in answer.results
             for region in result.regions
@@ -77,30 +72,6 @@ def answer_output(answer: "Answer") -> Output:
         paths=[result.path for result in answer.results],
         table=lambda: _table(answer),
     )
-
-
-def _result_document(result: "PhotoResult") -> dict[str, Any]:
-    return {
-        "rank": result.rank,
-        **path_fields(result.path),
-        "score": number(result.score),
-        "width": result.width,
-        "height": result.height,
-        "regions": [_region_document(region) for region in result.regions],
-    }
-
-
-def _region_document(region: "AlignedRegion") -> dict[str, Any]:
-    return {
-        "phrase": region.phrase,
-        "box": box_numbers(region.box),
-        "score": number(region.score),
-        "log_likelihood": optional_number(region.log_likelihood),
-        "log_prior": optional_number(region.log_prior),
-        "objectness": number(region.objectness),
-        "caption": region.caption,
-        **({"explanation": explanation_fields(region.explanation)} if region.explanation else {}),
-    }
 
 
 def print_explanations(answer: "Answer") -> None:
@@ -118,11 +89,14 @@ def print_explanations(answer: "Answer") -> None:
 def _table(answer: "Answer") -> "Table":
     """A row for every region; rank, photo and the mean of its scores stand on its first row.
 
-    With one phrase there is neither a mean nor a need to repeat the phrase.
+    With one phrase there is neither a mean nor a need to repeat the phrase; without a calibrated
+    model there is no match.
     """
     several = len(answer.phrases) > 1
     columns = ("mean", "phrase") if several else ()
-    table = plain_table("#", "photo", *columns, "score", "box", "caption")
+    matches = any(region.match is not None for each in answer.results for region in each.regions)
+    shown = ("match",) if matches else ()
+    table = plain_table("#", "photo", *columns, "score", *shown, "box", "caption")
     for result in answer.results:
         for first, region in _with_first(result):
             mean = f"{result.score:.2f}" if first else ""
@@ -132,6 +106,7 @@ def _table(answer: "Answer") -> "Table":
                 short_path(result.path) if first else "",
                 *((mean, region.phrase) if several else ()),
                 f"{region.score:.2f}",
+                *((match_text(region.match),) if matches else ()),
                 box_text(region.box),
                 region.caption,
             )

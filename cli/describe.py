@@ -1,4 +1,4 @@
-"""`dcsearch describe`: photos in, dense captions out; no index is needed."""
+"""`dcsearch describe`: dense captions of given photos, without an index."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,20 +9,7 @@ import typer
 
 from cli.exits import DONE, NOTHING_FOUND, SOME_PHOTOS_FAILED
 from cli.given import GivenPhotos
-from cli.options import (
-    Device,
-    Format,
-    Json,
-    MaxMegapixels,
-    Model,
-    On,
-    OutputFormat,
-    Print0,
-    Save,
-    Top,
-    chosen_format,
-)
-from cli.query import check_pictures
+from cli.options import MaxMegapixels, Save, Top
 from cli.render import (
     Output,
     add_row,
@@ -33,14 +20,15 @@ from cli.render import (
     plain_table,
     write,
 )
+from cli.shared import Computing, Pictures, Results, grouped
 from cli.terminal import short_path, shown, warn
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cli.picture import Box
+    from cli.pictures.picture import Box
+    from dcsearch.checkpoint.checkpoint import Checkpoint
     from dcsearch.describe import Description
-    from dcsearch.model.checkpoint import Checkpoint
 
 HEADER = ("path", "width", "height", "rank", "x0", "y0", "x1", "y1", "objectness", "caption")
 
@@ -65,43 +53,42 @@ class DescribedPhoto:
     regions: tuple[DescribedRegion, ...]
 
 
+@grouped
 def describe(
     context: typer.Context,
+    *,
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE", show_default=False, help="Photos, or folders of them, to describe."
+            metavar="IMAGE", show_default=False, help="Photos to describe, or folders of photos."
         ),
     ],
     top: Top = 10,
-    format: OutputFormat = Format.table,
-    json: Json = False,
-    print0: Print0 = False,
+    results: Results,
     save: Save = None,
-    model: Model = None,
-    device: On = Device.auto,
+    computing: Computing,
     max_megapixels: MaxMegapixels = 200.0,
 ) -> None:
-    """Say what the network sees in photos: a caption for every region, surest first."""
-    format = chosen_format(context, format, json=json, print0=print0)
-    check_pictures(save, None)
+    """Write a caption for each region of photos, highest objectness first; no index is needed."""
+    format = results.chosen(context)
+    Pictures(save=save).check()
 
+    from dcsearch.checkpoint.checkpoint import load_checkpoint
     from dcsearch.describe import Describer
-    from dcsearch.model.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(computing.model)
     photos = GivenPhotos(images, max_megapixels=max_megapixels)
+    describer = Describer(checkpoint, device=computing.device.value)
     described = [
-        _photo(path, description, top)
-        for path, description in photos.described(Describer(checkpoint, device=device.value))
+        _photo(path, description, top) for path, description in photos.described(describer)
     ]
-    write(_output(described, checkpoint, photos), format, print0=print0)
+    write(_output(described, checkpoint, photos), format, print0=results.print0)
     if save is not None:
         save_described(described, save)
     if photos.failed:
         raise typer.Exit(SOME_PHOTOS_FAILED)
     if not any(photo.regions for photo in described):
-        warn("no region was seen; name photos, or folders that hold some")
+        warn("no region was found; name photos, or folders that hold some")
         raise typer.Exit(NOTHING_FOUND)
     raise typer.Exit(DONE)
 
@@ -112,8 +99,8 @@ def save_described(described: list[DescribedPhoto], folder: Path) -> bool:
     Raises:
         UsageError: the folder cannot be made or written.
     """
-    from cli.album import Album
-    from cli.picture import Mark
+    from cli.pictures.album import Album
+    from cli.pictures.picture import Mark
 
     album = Album(folder)
     for number_of_photo, photo in enumerate(described, start=1):
@@ -179,7 +166,7 @@ def _output(
         header=HEADER,
         rows=[
             [
-                str(photo.path),
+                path_fields(photo.path)["path"],
                 photo.width,
                 photo.height,
                 region.rank,

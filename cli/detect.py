@@ -1,4 +1,4 @@
-"""`dcsearch detect`: a phrase and photos in, boxes out; no index is needed."""
+"""`dcsearch detect`: boxes of a phrase in given photos, without an index."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,45 +8,34 @@ import typer
 
 from cli.exits import DONE, NOTHING_FOUND, SOME_PHOTOS_FAILED
 from cli.given import GivenPhotos
-from cli.options import (
-    Device,
-    Format,
-    Json,
-    MaxMegapixels,
-    MinScore,
-    Model,
-    On,
-    OutputFormat,
-    Print0,
-    Save,
-    ScoredBy,
-    Top,
-    chosen_format,
-    chosen_score,
-)
-from cli.query import check_pictures
+from cli.options import Literally, MaxMegapixels, MinScore, Save, ScoredBy, Top
 from cli.render import (
     Output,
     add_row,
     box_numbers,
     box_text,
+    match_text,
     number,
+    optional_number,
     path_fields,
     plain_table,
+    score_text,
     write,
 )
-from cli.terminal import short_path, shown, warn, warn_of_unknown_words
+from cli.shared import Computing, Pictures, Results, grouped
+from cli.terminal import short_path, shown, tell_substitutions, warn, warn_of_unknown_words
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dcsearch.detection import Detection
-    from dcsearch.model.checkpoint import Checkpoint
-    from dcsearch.phrase import Phrase
+    from dcsearch.checkpoint.checkpoint import Checkpoint
+    from dcsearch.scoring.detection import Detection
+    from dcsearch.scoring.phrase import Phrase
 
 HEADER = (
     "path", "width", "height", "phrase",
     "x0", "y0", "x1", "y1", "score", "log_likelihood", "log_prior", "objectness", "caption",
+    "match",
 )  # fmt: skip
 
 
@@ -60,46 +49,57 @@ class DetectedPhoto:
     detections: "tuple[Detection, ...]"
 
 
+@grouped
 def detect(
     context: typer.Context,
+    *,
     phrase: Annotated[
-        str, typer.Argument(metavar="PHRASE", show_default=False, help="What to look for.")
+        str, typer.Argument(metavar="PHRASE", show_default=False, help="What to search for.")
     ],
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE", show_default=False, help="Photos, or folders of them, to look in."
+            metavar="IMAGE", show_default=False, help="Photos to search, or folders of photos."
         ),
     ],
     top: Top = 5,
     min_score: MinScore = None,
     score: ScoredBy = None,
-    format: OutputFormat = Format.table,
-    json: Json = False,
-    print0: Print0 = False,
+    literal: Literally = False,
+    results: Results,
     save: Save = None,
-    model: Model = None,
-    device: On = Device.auto,
+    computing: Computing,
     max_megapixels: MaxMegapixels = 200.0,
 ) -> None:
-    """Find every place in the given photos that a phrase describes."""
-    format = chosen_format(context, format, json=json, print0=print0)
-    check_pictures(save, None)
+    """Find the regions of the given photos that a phrase describes; no index is needed."""
+    format = results.chosen(context)
+    Pictures(save=save).check()
 
+    from dcsearch.checkpoint.checkpoint import default_checkpoint_path, load_checkpoint
     from dcsearch.describe import Describer
-    from dcsearch.detection import detect as detections_of
-    from dcsearch.mixed_score import MixedScorer
-    from dcsearch.model.checkpoint import load_checkpoint
-    from dcsearch.phrase import read_phrase
+    from dcsearch.scoring.detection import detect as detections_of
+    from dcsearch.scoring.phrase import read_phrase
+    from dcsearch.scoring.torch_engine import torch_scorer
+    from dcsearch.words.substitution import Substitutions
 
-    checkpoint = load_checkpoint(model)
-    wanted = read_phrase(phrase, checkpoint.vocabulary)
+    checkpoint = load_checkpoint(computing.model)
+    weights = computing.model or default_checkpoint_path()
+    substitutions = Substitutions.beside(weights, checkpoint.vocabulary)
+    wanted = read_phrase(
+        phrase, checkpoint.vocabulary, substitutions=None if literal else substitutions
+    )
+    tell_substitutions(wanted.substitutions)
     warn_of_unknown_words(wanted.unknown)
     photos = GivenPhotos(images, max_megapixels=max_megapixels)
-    scorer = MixedScorer(checkpoint, chosen_score(score), device=device.value)
+    scorer = torch_scorer(checkpoint, score, device=computing.device.value)
+    curve = checkpoint.match
+    if curve is not None and not curve.fits(scorer.weights):
+        curve = None
     found = []
-    for path, description in photos.described(Describer(checkpoint, device=device.value)):
-        detections = detections_of(description, wanted, scorer, top=top, min_score=min_score)
+    for path, description in photos.described(Describer(checkpoint, device=computing.device.value)):
+        detections = detections_of(
+            description, wanted, scorer, top=top, min_score=min_score, match=curve
+        )
         found.append(
             DetectedPhoto(
                 path=path,
@@ -108,7 +108,7 @@ def detect(
                 detections=tuple(detections),
             )
         )
-    write(_output(found, wanted, checkpoint, photos), format, print0=print0)
+    write(_output(found, wanted, checkpoint, photos), format, print0=results.print0)
     if save is not None:
         _save(found, phrase, save)
     if photos.failed:
@@ -139,6 +139,7 @@ def _output(
                 {"word": unknown.word, "nearest": list(unknown.nearest)}
                 for unknown in phrase.unknown
             ],
+            "substitutions": [each.to_json() for each in phrase.substitutions],
             "results": items,
             "failed": photos.failed_documents(),
         },
@@ -146,7 +147,7 @@ def _output(
         header=HEADER,
         rows=[
             [
-                str(photo.path),
+                path_fields(photo.path)["path"],
                 photo.width,
                 photo.height,
                 phrase.text,
@@ -156,6 +157,7 @@ def _output(
                 number(detection.log_prior),
                 number(detection.objectness),
                 detection.caption,
+                optional_number(detection.match),
             ]
             for photo in found
             for detection in photo.detections
@@ -170,6 +172,7 @@ def _region(phrase: str, detection: "Detection") -> dict[str, Any]:
         "phrase": phrase,
         "box": box_numbers(detection.box),
         "score": number(detection.score),
+        "match": optional_number(detection.match),
         "log_likelihood": number(detection.log_likelihood),
         "log_prior": number(detection.log_prior),
         "objectness": number(detection.objectness),
@@ -178,24 +181,31 @@ def _region(phrase: str, detection: "Detection") -> dict[str, Any]:
 
 
 def _table(found: list[DetectedPhoto]) -> "Table":
-    table = plain_table("photo", "score", "box", "caption")
+    matches = any(each.match is not None for photo in found for each in photo.detections)
+    columns = ("match",) if matches else ()
+    table = plain_table("photo", "score", *columns, "box", "caption")
     for photo in found:
         name = short_path(photo.path)
         for detection in photo.detections:
             score, box = f"{detection.score:.2f}", box_text(detection.box)
-            add_row(table, name, score, box, detection.caption)
+            match = (match_text(detection.match),) if matches else ()
+            add_row(table, name, score, *match, box, detection.caption)
             name = ""
     return table
 
 
 def _save(found: list[DetectedPhoto], phrase: str, folder: Path) -> None:
-    from cli.album import Album
-    from cli.picture import Mark
+    from cli.pictures.album import Album
+    from cli.pictures.picture import Mark
 
     album = Album(folder)
     for rank, photo in enumerate(found, start=1):
         marks = [
-            Mark(box=detection.box, label=shown(phrase), note=f"{detection.score:.2f}")
+            Mark(
+                box=detection.box,
+                label=shown(phrase),
+                note=score_text(detection.score, detection.match),
+            )
             for detection in photo.detections
         ]
         if marks:

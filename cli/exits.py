@@ -6,21 +6,33 @@
     3    no index, or one that cannot be used
     4    weights missing, damaged or foreign
     5    finished, but some photos failed, or a dataset has problems
-    70   a mistake in dcsearch itself
+    70   an internal error, a bug in dcsearch
+    71   the machine failed: no memory, too many open files, a full disk, a drive that is away
     130  interrupted; what was stored is kept
 
-A problem that the user can mend is one sentence on stderr. A mistake of ours keeps its traceback.
+A problem that the user can solve is one sentence on stderr. A bug keeps its traceback.
 """
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
+from typing import NoReturn, TextIO
 
 import typer
 
+from cli.cures import sentence
 from cli.terminal import say, warn
-from dcsearch.errors import CheckpointError, DcsearchError, IndexUnusable, PhotoError
+from dcsearch.errors import (
+    CheckpointError,
+    Cure,
+    DcsearchError,
+    IndexUnusable,
+    MachineFault,
+    PhotoError,
+)
+from dcsearch.machine import machine_fault
 
 DONE = 0
 NOTHING_FOUND = 1
@@ -29,9 +41,10 @@ INDEX_UNUSABLE = 3
 WEIGHTS = 4
 SOME_PHOTOS_FAILED = 5
 INTERNAL = 70
+MACHINE = 71
 INTERRUPTED = 130
 
-REPORT = "dcsearch: this is a mistake in dcsearch; please report it with the lines above"
+REPORT = "dcsearch: internal error, a bug in dcsearch; please report it with the lines above"
 # Typer brings its own copy of Click's exceptions or imports Click, depending on its version; the
 # base class of BadParameter is the right UsageError in either case.
 CommandLineError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -63,12 +76,17 @@ def exit_code(error: BaseException) -> int:
         warn(_command_line_sentence(error))
         return USAGE
     if isinstance(error, DcsearchError):
-        warn(str(error))
+        warn(sentence(error))
         return _code_of(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
         warn("the GPU ran out of memory; use a smaller --batch-size or --device cpu")
         return USAGE
-    with contextlib.suppress(BrokenPipeError):
+    fault = machine_fault(error)
+    # Where no one foresaw that a drive might fail, the traceback says where that was.
+    if fault is not None and fault.cure is not Cure.MEND_DRIVE:
+        warn(sentence(fault))
+        return MACHINE
+    with contextlib.suppress(OSError, ValueError):
         traceback.print_exception(error, file=sys.stderr)
     say(REPORT)
     return INTERNAL
@@ -81,6 +99,8 @@ def _code_of(error: DcsearchError) -> int:
         return WEIGHTS
     if isinstance(error, PhotoError):
         return SOME_PHOTOS_FAILED
+    if isinstance(error, MachineFault):
+        return MACHINE
     return USAGE
 
 
@@ -93,9 +113,29 @@ def _command_line_sentence(error: Exception) -> str:
     return f"{message[:1].lower()}{message[1:]}; see: {command} --help"
 
 
+def leave_at_once(code: int) -> NoReturn:
+    """Ends the process without waiting for its threads, one of which may be at a large photo."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    flush()
+    os._exit(code)
+
+
 def silence_stdout() -> None:
     """Lets what is still buffered for stdout vanish; Python's exit would stumble on it."""
+    _silence(sys.stdout)
+
+
+def flush() -> None:
+    """Writes what is buffered; what cannot be written vanishes."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.render import add_row, number, plain_table
+from cli.render import add_row, plain_table
 from cli.terminal import short_path
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dcsearch.explanation import Explanation
+    from dcsearch.scoring.explanation import Explanation
 
 Explain = Annotated[
     bool,
-    typer.Option("--explain", help="Show what each word adds to the score of its region."),
+    typer.Option(
+        "--explain", help="Show what each word and each other term adds to a region's score."
+    ),
 ]
 
 
@@ -27,7 +29,7 @@ def explanation_table(explained: "Iterable[tuple[int, Path, Explanation]]") -> "
     difference, times the likelihood's weight, is its evidence. The column of evidence adds up to
     the score below it.
     """
-    from dcsearch.explanation import END
+    from dcsearch.scoring.explanation import END
 
     table = plain_table("#", "photo", "phrase", "word", "here", "anywhere", "evidence")
     for column in table.columns[-3:]:
@@ -50,36 +52,3 @@ def explanation_table(explained: "Iterable[tuple[int, Path, Explanation]]") -> "
             add_row(table, "", "", "", "photo", anyhow, "", added)
         add_row(table, "", "", "", "score", "", "", f"{explanation.score:+.2f}")
     return table
-
-
-def explanation_fields(explanation: "Explanation") -> dict[str, Any]:
-    """The JSON of an explanation, to stand in its region's object."""
-    return {
-        "words": [
-            {
-                "word": each.word,
-                "log_likelihood": number(each.log_likelihood),
-                "log_prior": number(each.log_prior),
-                "evidence": number(each.evidence),
-            }
-            for each in explanation.words
-        ],
-        **(
-            {}
-            if explanation.similarity is None
-            else {
-                "similarity": number(explanation.similarity),
-                "similarity_score": number(explanation.similarity_score),
-            }
-        ),
-        "objectness_score": number(explanation.objectness_score),
-        **(
-            {}
-            if explanation.hubness is None
-            else {
-                "hubness": number(explanation.hubness),
-                "photo_score": number(explanation.photo_score),
-            }
-        ),
-        "score": number(explanation.score),
-    }

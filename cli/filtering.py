@@ -1,6 +1,8 @@
 """Filtering: the options that say which photos a question is about, and what comes of them."""
 
+import os
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,10 +11,9 @@ from cli.terminal import warn
 from dcsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from indexer.database import Database
-    from indexer.filters import PhotoFilter
+    from indexer import Index, PhotoFilter
 
-FILTERS = "Only photos that (all of these must hold)"
+FILTERS = "Filters (photos must pass all)"
 
 PathGlob = Annotated[
     str | None,
@@ -20,7 +21,7 @@ PathGlob = Annotated[
         "--path",
         metavar="GLOB",
         rich_help_panel=FILTERS,
-        help="Have a path that matches, such as '*/2024/*' or '*.png'.",
+        help="Only photos whose path matches, as '*/2024/*' or '*.png'.",
     ),
 ]
 After = Annotated[
@@ -29,8 +30,8 @@ After = Annotated[
         "--after",
         metavar="DATE",
         rich_help_panel=FILTERS,
-        help="Were taken at the start of this or later: 2023, 2023-05, 2023-05-17 or "
-        "2023-05-17T10:00. Photos without a date pass neither this nor --before.",
+        help="Only photos taken in this year, month, day or minute, or later: 2023, 2023-05, "
+        "2023-05-17 or 2023-05-17T10:00. Photos without a date pass neither this nor --before.",
     ),
 ]
 Before = Annotated[
@@ -39,7 +40,7 @@ Before = Annotated[
         "--before",
         metavar="DATE",
         rich_help_panel=FILTERS,
-        help="Were taken before the start of this; --after 2023 --before 2024 is all of 2023.",
+        help="Only photos taken before this begins; --after 2023 --before 2024 is all of 2023.",
     ),
 ]
 LimitTo = Annotated[
@@ -48,7 +49,7 @@ LimitTo = Annotated[
         "--limit-to",
         metavar="FILE",
         rich_help_panel=FILTERS,
-        help="Are named in this file, a path a line or each ended by NUL; - is stdin.",
+        help="Only photos listed in this file, one path per line or ended by NUL; - is stdin.",
     ),
 ]
 Camera = Annotated[
@@ -57,58 +58,71 @@ Camera = Annotated[
         "--camera",
         metavar="TEXT",
         rich_help_panel=FILTERS,
-        help="Were taken with a camera of this make or model, or a part of its name; "
-        "given several times: any of them.",
+        help="Only photos taken with a camera whose make or model contains this; repeatable, any "
+        "of them is enough.",
     ),
 ]
 
 
-def chosen_filter(
-    *,
-    path_glob: str | None = None,
-    after: str | None = None,
-    before: str | None = None,
-    limit_to: typer.FileBinaryRead | None = None,
-    camera: list[str] | None = None,
-) -> "PhotoFilter":
-    """The filter that the options ask for together; reads --limit-to to its end.
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which photos a question is about."""
 
-    Raises:
-        UsageError: a date is none, nothing is both --after and --before, or a camera has no name.
-    """
-    from indexer.filters import PhotoFilter, listed_paths, read_date
+    path_glob: PathGlob = None
+    after: After = None
+    before: Before = None
+    limit_to: LimitTo = None
+    camera: Camera = None
 
-    start = None if after is None else read_date(after)
-    end = None if before is None else read_date(before)
-    if start and end and start >= end:
-        raise UsageError(
-            f"no photo can be taken after {after} began and before {before} did; "
-            "give --after the earlier date"
+    def chosen(self) -> "PhotoFilter":
+        """The filter that the options ask for together; reads --limit-to to its end.
+
+        Raises:
+            UsageError: a date is none, nothing is both --after and --before, or a camera has no
+                name.
+        """
+        from indexer import PhotoFilter, listed_paths, read_date
+
+        start = None if self.after is None else read_date(self.after)
+        end = None if self.before is None else read_date(self.before)
+        if start and end and start >= end:
+            raise UsageError(
+                f"no photo can be taken after {self.after} began and before {self.before} did; "
+                "give --after the earlier date"
+            )
+        names = tuple(name.strip() for name in self.camera or ())
+        if not all(names):
+            raise UsageError("--camera needs a name or a part of it, such as --camera nikon")
+        return PhotoFilter(
+            path_glob=self.path_glob,
+            after=start,
+            before=end,
+            limit_to=None if self.limit_to is None else listed_paths(self.limit_to.read()),
+            camera=names,
         )
-    names = tuple(name.strip() for name in camera or ())
-    if not all(names):
-        raise UsageError("--camera needs a name or a part of it, such as --camera nikon")
-    return PhotoFilter(
-        path_glob=path_glob,
-        after=start,
-        before=end,
-        limit_to=None if limit_to is None else listed_paths(limit_to.read()),
-        camera=names,
-    )
 
 
-def tell_what_is_unknown(index: "Database", photo_filter: "PhotoFilter") -> None:
+def tell_what_is_unknown(index: "Index", photo_filter: "PhotoFilter") -> None:
     """Say on stderr which paths of --limit-to the index lacks, and which cameras are not read."""
-    from indexer.filters import cameras_unread
-
-    if photo_filter.limit_to and (unknown := photo_filter.not_indexed(index)):
-        of = len(photo_filter.limit_to)
-        warn(f"{unknown:,} of the {of:,} paths of --limit-to are not in the index")
-    if photo_filter.camera and (unread := cameras_unread(index)):
+    gaps = index.gaps(photo_filter)
+    if gaps.paths:
+        of = len(photo_filter.limit_to or ())
+        warn(f"{gaps.paths:,} of the {of:,} paths of --limit-to are not in the index")
+    if gaps.cameras:
         warn(
-            f"the cameras of {unread:,} photo{'' if unread == 1 else 's'} are not known yet; "
+            f"the cameras of {gaps.cameras:,} photo{'' if gaps.cameras == 1 else 's'} are not "
+            "known yet; "
             "read them with: dcsearch index PHOTOS"
         )
+
+
+def nothing_passes(photo_filter: "PhotoFilter") -> str:
+    """What to say where no photo passes the filter, which is set."""
+    sentence = f"no photo in the index passes {filter_words(photo_filter)}"
+    name = (photo_filter.path_glob or "").rstrip("/")
+    if name and not set(name) & set("*?[") and not os.path.splitext(name)[1]:
+        return f"{sentence}; for the photos in a folder: --path {shlex.quote(f'{name}/*')}"
+    return f"{sentence}; see: dcsearch status"
 
 
 def filter_words(photo_filter: "PhotoFilter") -> str:

@@ -1,69 +1,70 @@
-"""`dcsearch history`: past queries, and past answers as they were."""
+"""`dcsearch history`: past queries, and their results as they were."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.exits import DONE, NOTHING_FOUND
-from cli.options import (
-    Database,
-    Format,
-    Json,
-    OutputFormat,
-    Print0,
-    Save,
-    Sheet,
-    chosen_format,
-)
-from cli.query import check_pictures, deliver
+from cli.options import Database, Format
+from cli.query import deliver
 from cli.render import Output, add_row, number, path_fields, plain_table, write
-from cli.terminal import say, short_path, warn
-from dcsearch.errors import UsageError
+from cli.shared import Pictures, Results, grouped
+from cli.terminal import say, short_path, tell_substitutions, warn
+from dcsearch.errors import Cure, IndexUnusable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
-    from indexer.history import PastQuery
+    from indexer import PastQuery
 
 HEADER = ("query", "asked_at", "phrases", "results", "best_path", "best_score")
 
 
+@grouped
 def history(
     context: typer.Context,
+    *,
     query: Annotated[
         int | None,
-        typer.Argument(metavar="[N]", show_default=False, help="Show the answer of this query."),
+        typer.Argument(
+            metavar="[N]", show_default=False, help="Number of a query whose results to show."
+        ),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="N", min=1, help="List at most so many.")
+        int,
+        typer.Option(
+            "--limit", "-n", metavar="N", min=1, help="Maximum number of queries to list."
+        ),
     ] = 20,
-    format: OutputFormat = Format.table,
-    json: Json = False,
-    print0: Print0 = False,
-    save: Save = None,
-    sheet: Sheet = None,
+    results: Results,
+    pictures: Pictures,
     database: Database = None,
 ) -> None:
-    """List past queries, newest first; with a number, show that query's answer again."""
-    format = chosen_format(context, format, json=json, print0=print0)
-    if query is None and (save is not None or sheet is not None or format is Format.paths):
+    """List past queries, newest first; with a number, show the results of that query."""
+    format = results.chosen(context)
+    if query is None and (pictures.save or pictures.sheet or format is Format.paths):
         raise UsageError("the list has no photos; name a query in it, as in: dcsearch history 1")
-    check_pictures(save, sheet)
+    pictures.check()
 
-    from indexer.database import open_database
-    from indexer.history import past_answer, past_queries
+    from indexer import Index
 
-    with open_database(database) as index:
+    with Index.open(database, on_wait=warn) as index:
         if query is not None:
-            answer = past_answer(index, query)
+            answer = index.past_answer(query)
         else:
-            queries = past_queries(index, limit=limit)
+            queries = index.history(limit)
+            if not queries and index.read_only:
+                raise IndexUnusable(
+                    f"the index {index.location} can only be read, so that it keeps no history",
+                    Cure.WRITABLE_INDEX,
+                )
     if query is not None:
         phrases = " and ".join(f"'{phrase}'" for phrase in answer.phrases)
         say(f"{phrases}, asked {answer.asked_at.astimezone():%Y-%m-%d %H:%M}")
-        code = deliver(answer, format, print0=print0, save=save, sheet=sheet)
+        tell_substitutions(answer.substitutions)
+        code = deliver(answer, format, print0=results.print0, pictures=pictures)
         if not answer.results:
             warn("that query found nothing")
         raise typer.Exit(code if answer.results else NOTHING_FOUND)
@@ -75,7 +76,9 @@ def history(
 
 
 def _output(queries: "Sequence[PastQuery]") -> Output:
-    items = [_document(past) for past in queries]
+    from indexer.document import past_query_document
+
+    items = [past_query_document(past) for past in queries]
     return Output(
         document={"queries": items},
         items=items,
@@ -86,7 +89,7 @@ def _output(queries: "Sequence[PastQuery]") -> Output:
                 past.asked_at.isoformat(),
                 " | ".join(past.phrases),
                 past.results,
-                str(past.best_path) if past.best_path is not None else None,
+                path_fields(past.best_path)["path"] if past.best_path is not None else None,
                 number(past.best_score) if past.best_score is not None else None,
             ]
             for past in queries
@@ -94,19 +97,6 @@ def _output(queries: "Sequence[PastQuery]") -> Output:
         paths=[],
         table=lambda: _table(queries),
     )
-
-
-def _document(past: "PastQuery") -> dict[str, Any]:
-    best = None
-    if past.best_path is not None and past.best_score is not None:
-        best = {**path_fields(past.best_path), "score": number(past.best_score)}
-    return {
-        "query": past.query_id,
-        "asked_at": past.asked_at.isoformat(),
-        "phrases": list(past.phrases),
-        "results": past.results,
-        "best": best,
-    }
 
 
 def _table(queries: "Sequence[PastQuery]") -> "Table":

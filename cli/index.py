@@ -1,21 +1,30 @@
-"""`dcsearch index`: photos in, an index to ask out."""
+"""`dcsearch index`: photos into an index that can be searched."""
 
-import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.background import to_background
 from cli.exits import DONE, SOME_PHOTOS_FAILED, Interrupted
-from cli.options import BatchSize, Database, Device, MaxMegapixels, Model, On, Workers
+from cli.options import (
+    BatchSize,
+    Database,
+    Device,
+    MaxMegapixels,
+    Model,
+    On,
+    Threads,
+    Workers,
+)
 from cli.progress import Bar
-from cli.terminal import print_line, say, short_path
+from cli.terminal import print_line, say, short_path, tell_notices, warn
 
 if TYPE_CHECKING:
-    from dcsearch.deferred import DeferredDescriber
-    from indexer.build import IndexPlan, IndexProgress, IndexReport
-    from indexer.database import Database as OpenDatabase
+    from collections.abc import Iterable
+
+    from indexer import IndexPlan, IndexProgress, IndexReport, MissingFolder
 
 # Where no bar is drawn, a line now and then shows in a log that the work goes on.
 SECONDS_BETWEEN_LINES = 60.0
@@ -25,100 +34,118 @@ def index(
     context: typer.Context,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", show_default=False, help="Folders of photos, or photos."),
+        typer.Argument(metavar="PATH", show_default=False, help="Photos, or folders of photos."),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="List what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", "-n", help="List what would be done, without doing it.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Describe unchanged photos again; also to change model.")
+        bool,
+        typer.Option(
+            "--force", help="Describe unchanged photos again; needed to change the model."
+        ),
     ] = False,
     retry_errors: Annotated[
-        bool, typer.Option("--retry-errors", help="Try photos again that failed before.")
+        bool, typer.Option("--retry-errors", help="Retry photos that failed before.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove photos from the index that are gone.")
+        bool,
+        typer.Option(
+            "--prune",
+            help="Remove photos that no longer exist from the index, except where most of a folder "
+            "is gone.",
+        ),
+    ] = False,
+    prune_missing_folders: Annotated[
+        bool,
+        typer.Option(
+            "--prune-missing-folders",
+            help="Also remove photos that are gone with all or most of their folder.",
+        ),
     ] = False,
     max_megapixels: MaxMegapixels = 200.0,
     batch_size: BatchSize = 16,
     workers: Workers = 2,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but what failed.")
+    background: Annotated[
+        bool,
+        typer.Option(
+            "--background",
+            help="Leave the machine to other work: lowest priority, one thread, and waiting while "
+            "it runs on battery.",
+        ),
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
     database: Database = None,
     model: Model = None,
     device: On = Device.auto,
+    threads: Threads = None,
 ) -> None:
-    """Look at photos once, so that they can be asked for; only what is new or changed is done.
+    """Index photos for searching; only new and changed photos are processed.
 
-    Photos are only read. Stop it at any moment: the same command goes on.
+    Photos are never modified. An interrupted run resumes when the same command is run again.
     """
-    from dcsearch.deferred import DeferredDescriber
-    from indexer.build import build_index, plan_index
-    from indexer.database import open_database
+    from dcsearch.checkpoint.header import read_header
+    from indexer import Index
 
-    describer = DeferredDescriber(model, device=device.value)
+    read_header(model)  # refused before a new index is made
     if dry_run:
-        with contextlib.ExitStack() as stack:
-            existing = _existing(database)
-            plan = plan_index(
+        # Where there is no index yet, one in memory is as empty.
+        where = database if Index.exists(database) else "sqlite://"
+        with Index.open(where, model=model) as opened:
+            plan = opened.plan(
                 paths,
-                database=stack.enter_context(existing) if existing is not None else None,
                 force=force,
                 retry_errors=retry_errors,
                 prune=prune,
-                model_sha256=describer.checkpoint.sha256,
+                prune_missing_folders=prune_missing_folders,
             )
         _print_plan(plan)
-        raise typer.Exit(DONE)
+        raise typer.Exit(SOME_PHOTOS_FAILED if plan.unreadable else DONE)
 
+    hold = to_background(threads) if background else None
     with (
-        open_database(database, create=True) as opened,
+        Index.open(database, create=True, model=model, device=device.value, on_wait=warn) as opened,
         Bar("finding photos", unit="photos", total=None, quiet=quiet) as bar,
     ):
-        report = build_index(
+        report = opened.add(
             paths,
-            database=opened,
-            describer=describer,
             batch_size=batch_size,
             workers=workers,
             max_megapixels=max_megapixels,
             force=force,
             retry_errors=retry_errors,
             prune=prune,
-            on_progress=_Teller(bar, describer, quiet=quiet),
+            prune_missing_folders=prune_missing_folders,
+            hold=hold,
+            on_progress=_Teller(bar, quiet=quiet),
         )
-        if not report.interrupted and report.changed:
-            from indexer.vectors import prepare_search
-
-            prepare_search(
-                opened,
-                model,
-                on_progress=lambda done, of: bar.reach(done, total=of, title="preparing to search"),
-            )
-    for failed in report.failed:
+    for failed in (*report.failed, *report.unread):
         say(f"failed: {short_path(failed.path)}: {failed.reason}")
+    for noted in () if quiet else report.noted:
+        say(f"noted: {short_path(noted.path)}: {noted.reason}")
+    _tell_unpruned(report.unpruned)
     if not quiet:
-        say(_summary(report))
+        say(summary(report))
         if report.still_failed:
             say(
                 f"{_photos(len(report.still_failed))} that failed before and did not change: "
                 "not tried again; see dcsearch status, or use --retry-errors"
             )
+    tell_notices(report.notices)
     if report.interrupted:
         raise Interrupted(
             "interrupted; everything indexed so far is saved, the same command goes on from there"
         )
     if report.indexed and not quiet:
         say(f"ask with: {_next_command(context)}")
-    raise typer.Exit(SOME_PHOTOS_FAILED if report.failed else DONE)
+    raise typer.Exit(SOME_PHOTOS_FAILED if report.failed or report.unread else DONE)
 
 
 class _Teller:
     """Tells how far indexing is: by the bar, or by lines where there is no terminal."""
 
-    def __init__(self, bar: Bar, describer: "DeferredDescriber", *, quiet: bool) -> None:
-        self._bar, self._describer, self._quiet = bar, describer, quiet
+    def __init__(self, bar: Bar, *, quiet: bool) -> None:
+        self._bar, self._quiet = bar, quiet
         self._describing_since: float | None = None
         self._told = 0.0
 
@@ -129,12 +156,14 @@ class _Teller:
         if progress.stage == "comparing":
             self._bar.reach(progress.done, total=progress.total, title="comparing files")
             return
+        if progress.stage == "preparing":
+            self._bar.reach(progress.done, total=progress.total, title="preparing to search")
+            return
         if self._describing_since is None:
             self._describing_since = self._told = progress.seconds
             self._tell(f"{progress.already_done:,} already indexed, {progress.total:,} to do")
             if progress.total:
-                device = self._describer.load().device
-                self._tell(f"describing with {self._describer.checkpoint.name} on {device}")
+                self._tell(f"describing with {progress.model} on {progress.device}")
         note = f"{progress.failed:,} failed" if progress.failed else ""
         self._bar.reach(progress.done, total=progress.total, title="indexing", note=note)
         seconds = progress.seconds - self._told
@@ -146,18 +175,6 @@ class _Teller:
     def _tell(self, line: str) -> None:
         if not self._quiet:
             say(line)
-
-
-def _existing(database: str | None) -> "OpenDatabase | None":
-    """The index, None where there is none yet: a dry run makes none."""
-    from indexer.database import default_database_path, open_database
-
-    if database is None:
-        if not default_database_path().exists():
-            return None
-    elif "://" not in database and not Path(database).expanduser().exists():
-        return None
-    return open_database(database)
 
 
 def _print_plan(plan: "IndexPlan") -> None:
@@ -179,13 +196,26 @@ def _print_plan(plan: "IndexPlan") -> None:
         f"describe, {len(plan.moved):,} moved, {len(plan.duplicates):,} duplicates, "
         f"{len(plan.returned):,} returned; {len(plan.missing):,} gone; nothing was changed"
     )
+    if plan.drawn:
+        say(f"{plan.drawn:,} drawn by dcsearch and passed over")
+    _tell_unpruned(plan.unpruned)
     for failed in plan.unreadable:
         say(f"failed: {short_path(failed.path)}: {failed.reason}")
     if plan.still_failed:
         say(f"{_photos(len(plan.still_failed))} failed before; try them again with --retry-errors")
 
 
-def _summary(report: "IndexReport") -> str:
+def _tell_unpruned(folders: "Iterable[MissingFolder]") -> None:
+    """Says of which folders photos that are gone were not forgotten, and how they are."""
+    for folder in folders:
+        warn(
+            f"not pruned: {_photos(folder.photos)} of {short_path(folder.path)}, of which all or "
+            "most is gone: is a drive away? If they were deleted, forget them with "
+            "--prune-missing-folders"
+        )
+
+
+def summary(report: "IndexReport") -> str:
     """One line on what was done."""
     speed = f", {report.indexed / report.seconds:.1f} photos/s" if report.seconds > 0 else ""
     counts = [
@@ -195,11 +225,14 @@ def _summary(report: "IndexReport") -> str:
         (report.returned, "returned"),
         (report.missing, "gone"),
         (report.pruned, "pruned"),
-        (len(report.failed), "failed"),
+        (len(report.failed) + len(report.unread), "failed"),
+        (report.elsewhere, "by other indexers"),
+        (report.drawn, "drawn by dcsearch and passed over"),
     ]
     others = "".join(f", {count:,} {what}" for count, what in counts if count)
     if not report.indexed:
-        what = "no photo indexed" if report.failed else "nothing new to index"
+        nothing_new = not (report.failed or report.interrupted)
+        what = "nothing new to index" if nothing_new else "no photo indexed"
         return f"{what}{others} ({report.seconds:.1f} s)"
     return (
         f"{_photos(report.indexed)} indexed with {report.regions:,} regions{others} "
@@ -213,12 +246,13 @@ def _photos(count: int) -> str:
 
 def _next_command(context: typer.Context) -> str:
     """How to ask this index, with the options that are not in the environment."""
-    from indexer.models import Models
+    from indexer import shown_url
+    from indexer.models.collection import Models
 
     words = ["dcsearch", "query", "a dog"]
     for name, option in (("database", "--db"), ("model", "--model")):
         source, value = context.get_parameter_source(name), context.params[name]
         if source is not None and source.name == "COMMANDLINE":
             known = Models().name(value) if isinstance(value, Path) else None
-            words += [option, known or str(value)]
+            words += [option, known or shown_url(str(value))]
     return shlex.join(words)

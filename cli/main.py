@@ -13,19 +13,40 @@ from typing import Annotated, NoReturn
 import typer
 import typer.main
 
-from cli import data, evaluate, exits, model
+from cli import exits
+from cli.backup import backup
+from cli.data.check import check
+from cli.data.convert import convert
 from cli.describe import describe
 from cli.detect import detect
+from cli.doctor import doctor
+from cli.evaluate.captions import captions
+from cli.evaluate.detection import detection
+from cli.evaluate.grounding import grounding
+from cli.evaluate.retrieval import retrieval
 from cli.history import history
 from cli.index import index
+from cli.model.calibrate import calibrate
+from cli.model.export import export
+from cli.model.fetch import fetch
+from cli.model.import_model import import_model
+from cli.model.info import info
+from cli.model.list_models import list_models
+from cli.model.remove import remove
+from cli.model.use import use
+from cli.model.verify import verify
+from cli.model.words import words
 from cli.query import query
 from cli.refine import refine
+from cli.serve import serve
 from cli.show import show
 from cli.similar import similar
 from cli.status import status
 from cli.terminal import print_line
 from cli.text import text
 from cli.train import train
+from dcsearch import __version__
+from dcsearch.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,22 +55,37 @@ app = typer.Typer(
     epilog="Options can be set by environment variables: DCSEARCH_DB, DCSEARCH_MODEL and so on.",
 )
 finding = (query, similar, text, detect)
-for command in (index, *finding, describe, show, status, history, train, refine):
+for command in (
+    *(index, *finding, describe, show, status, history, serve, doctor, backup),
+    *(train, refine),
+):
     app.command()(command)
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(data.app, name="data")
-app.add_typer(model.app, name="model")
+evaluate = typer.Typer(
+    help="Measure a network, by the protocols of the paper.", no_args_is_help=True
+)
+for command in (retrieval, captions, grounding, detection):
+    evaluate.command()(command)
+data = typer.Typer(
+    help="Check annotated photos, or convert them to JSON lines.", no_args_is_help=True
+)
+for command in (check, convert):
+    data.command()(command)
+model = typer.Typer(
+    help="Import, list and check models, and choose the one to use.", no_args_is_help=True
+)
+model.command("list")(list_models)
+model.command()(info)
+model.command("import")(import_model)
+for command in (fetch, export, verify, use, remove, words, calibrate):
+    model.command()(command)
+app.add_typer(evaluate, name="evaluate")
+app.add_typer(data, name="data")
+app.add_typer(model, name="model")
 
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            number = version("dcsearch")
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            number = "(not installed)"
-        print_line(f"dcsearch {number}")
+        print_line(f"dcsearch {__version__}")
         raise typer.Exit
 
 
@@ -60,11 +96,15 @@ def dcsearch(
         typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Type a phrase, get the photo and the place in it."""
+    """Find photos, and the regions in them, by phrases."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # neither relative paths mean anything then, nor can torch be loaded
+        raise UsageError("the current folder is gone; change to another one, as with: cd") from None
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code of the program run with these arguments, after it has said all it has to say.
+    """The exit code of the program run with these arguments, after all its output is written.
 
     `exits` lists the codes.
     """
@@ -78,10 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         code = leaving.exit_code
     except BaseException as error:
         code = exits.exit_code(error)
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        exits.silence_stdout()
+    exits.flush()
     return code
 
 
@@ -98,4 +135,10 @@ def run() -> NoReturn:
         app(prog_name="dcsearch")
     if not sys.warnoptions:  # what libraries warn their developers of is not for the user
         warnings.simplefilter("ignore")
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # once more, while the first time was being told of
+        code = exits.INTERRUPTED
+    if code == exits.INTERRUPTED:
+        exits.leave_at_once(code)
+    sys.exit(code)

@@ -1,23 +1,22 @@
-"""Options: those that several commands share, each with its environment variable and its help."""
+"""Options: single options that several commands share; groups of them are in shared.py."""
 
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from dcsearch.choices import Score
 from dcsearch.errors import UsageError
-
-if TYPE_CHECKING:
-    from dcsearch.region_score import Score
+from dcsearch.threads import use_threads
 
 SHARED = "Index and model"
 OUTPUT = "Output"
 
 
 class Device(StrEnum):
-    """Where the network runs."""
+    """Device to compute on."""
 
     auto = "auto"
     cpu = "cpu"
@@ -34,22 +33,14 @@ class Format(StrEnum):
     paths = "paths"
 
 
-class RegionScore(StrEnum):
-    """What makes a region's score: the names of `dcsearch.region_score.MIXTURES`."""
-
-    likelihood = "likelihood"
-    fused = "fused"
-    embedding = "embedding"
-
-
 def a_number(value: float | None) -> float | None:
-    """The value of an option, when it can be compared with others.
+    """The value of an option that is not nan.
 
     Raises:
         typer.BadParameter: it is nan.
     """
     if value is not None and math.isnan(value):
-        raise typer.BadParameter("nan is no number that anything can be compared with")
+        raise typer.BadParameter("nan cannot be compared with any number")
     return value
 
 
@@ -59,7 +50,7 @@ def model_file(text: str) -> Path:
     Raises:
         CheckpointError: it could only be a name, and no model is called so.
     """
-    from indexer.models import Models
+    from indexer.models.collection import Models
 
     return Models().file(text)
 
@@ -72,9 +63,15 @@ def model_or_the_one_in_use(model: Path | None) -> Path | None:
     """
     if model is not None:
         return model
-    from indexer.models import Models
+    from indexer.models.collection import Models
 
     return Models().file_in_use()
+
+
+def threads_of(count: int | None) -> int | None:
+    """Computes on so many threads from now on; called before anything is loaded that computes."""
+    use_threads(count)
+    return count
 
 
 Database = Annotated[
@@ -85,7 +82,7 @@ Database = Annotated[
         envvar="DCSEARCH_DB",
         rich_help_panel=SHARED,
         show_default="in the user's data directory",
-        help="The index: a file, or an SQLAlchemy URL.",
+        help="Index to use: a file, or an SQLAlchemy URL of one.",
     ),
 ]
 Model = Annotated[
@@ -98,7 +95,7 @@ Model = Annotated[
         callback=model_or_the_one_in_use,
         rich_help_panel=SHARED,
         show_default="the one in use",
-        help="The model: a name, see dcsearch model list, or a file of weights.",
+        help="Model to use: a name from dcsearch model list, or a weights file.",
     ),
 ]
 On = Annotated[
@@ -107,7 +104,21 @@ On = Annotated[
         "--device",
         envvar="DCSEARCH_DEVICE",
         rich_help_panel=SHARED,
-        help="Where the network runs.",
+        help="Device to compute on; auto is the GPU if there is one.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        envvar="DCSEARCH_THREADS",
+        callback=threads_of,
+        is_eager=True,
+        rich_help_panel=SHARED,
+        show_default="one for each core that the process was given",
+        help="Compute on N threads.",
     ),
 ]
 MaxMegapixels = Annotated[
@@ -118,7 +129,7 @@ MaxMegapixels = Annotated[
         min=0.01,
         envvar="DCSEARCH_MAX_MEGAPIXELS",
         callback=a_number,
-        help="Refuse photos with more pixels than this.",
+        help="Do not open photos larger than N megapixels.",
     ),
 ]
 BatchSize = Annotated[
@@ -129,7 +140,7 @@ BatchSize = Annotated[
         metavar="N",
         min=1,
         envvar="DCSEARCH_BATCH_SIZE",
-        help="Photos that go through the network at once.",
+        help="Photos per forward pass of the network.",
     ),
 ]
 Workers = Annotated[
@@ -140,12 +151,14 @@ Workers = Annotated[
         metavar="N",
         min=1,
         envvar="DCSEARCH_WORKERS",
-        help="Threads that open photos while the network works.",
+        help="Threads that open photos.",
     ),
 ]
 Top = Annotated[
     int,
-    typer.Option("--top", "-t", metavar="N", min=1, envvar="DCSEARCH_TOP", help="At most so many."),
+    typer.Option(
+        "--top", "-t", metavar="N", min=1, envvar="DCSEARCH_TOP", help="Maximum number of results."
+    ),
 ]
 MinScore = Annotated[
     float | None,
@@ -153,22 +166,34 @@ MinScore = Annotated[
         "--min-score",
         metavar="X",
         callback=a_number,
-        help="Leave out what scores less; 0 is no better than chance, 2 a good start.",
+        help="Leave out results that score less. 0 means no better than chance; 2 is a good start.",
     ),
 ]
 ScoredBy = Annotated[
-    RegionScore | None,
+    Score | None,
     typer.Option(
         "--score",
         show_default="fused, where the model has the embedding",
-        help="What makes a region's score: the phrase's likelihood; how near the two lie in the "
-        "space that phrases and regions share (embedding); or both (fused).",
+        help="How regions are scored for a phrase: by its log-likelihood, by the cosine of their "
+        "embeddings, or by both (fused).",
     ),
+]
+Literally = Annotated[
+    bool,
+    typer.Option(
+        "--literal",
+        help="Leave out words that the model does not know, instead of asking known words in their "
+        "place.",
+    ),
+]
+Unique = Annotated[
+    bool,
+    typer.Option("--unique", help="Of photos with the same content show only the first."),
 ]
 OutputFormat = Annotated[
     Format,
     typer.Option(
-        "--format", "-f", envvar="DCSEARCH_FORMAT", rich_help_panel=OUTPUT, help="How to write it."
+        "--format", "-f", envvar="DCSEARCH_FORMAT", rich_help_panel=OUTPUT, help="Output format."
     ),
 ]
 Json = Annotated[
@@ -180,7 +205,7 @@ Print0 = Annotated[
         "--print0",
         "-0",
         rich_help_panel=OUTPUT,
-        help="Same as --format paths, with NUL instead of a line end; for xargs -0.",
+        help="Same as --format paths, with paths ended by NUL; for xargs -0.",
     ),
 ]
 Save = Annotated[
@@ -189,7 +214,7 @@ Save = Annotated[
         "--save",
         metavar="DIR",
         rich_help_panel=OUTPUT,
-        help="Write the photos with their boxes drawn, at original resolution, into this folder.",
+        help="Write the photos with their boxes drawn, at original size, to this folder.",
     ),
 ]
 Sheet = Annotated[
@@ -198,14 +223,9 @@ Sheet = Annotated[
         "--sheet",
         metavar="FILE",
         rich_help_panel=OUTPUT,
-        help="Write the whole answer as one contact sheet, a PNG file.",
+        help="Write all results as one contact sheet, a PNG file.",
     ),
 ]
-
-
-def chosen_score(score: RegionScore | None) -> "Score | None":
-    """The value of --score as the library takes it."""
-    return None if score is None else score.value
 
 
 def chosen_format(

@@ -1,4 +1,4 @@
-"""Progress: a bar on stderr while something long is going on, and nothing where nobody looks."""
+"""Progress: a bar on stderr during long work, and nothing where stderr is no terminal."""
 
 import sys
 from types import TracebackType
@@ -49,7 +49,7 @@ class Bar:
 
     @property
     def visible(self) -> bool:
-        """Whether somebody sees it."""
+        """Whether it is drawn."""
         return self._progress is not None
 
     def reach(

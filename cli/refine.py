@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exits import DONE
-from cli.options import Device, Model, On
+from cli.options import Device, Model, On, Threads
 from cli.progress import Bar
 from cli.terminal import say, short_path
 from dcsearch.errors import UsageError
@@ -27,26 +27,28 @@ def refine(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The weights to write.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Weights file to write.")
     ],
     model: Model = None,
     views: Annotated[
-        int | None, typer.Option("--views", metavar="N", min=1, help="Variations of each photo.")
+        int | None,
+        typer.Option("--views", metavar="N", min=1, help="Augmented views of each photo."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="How long.")
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Steps to train.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", min=0, help="Where chance begins.")
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of the random numbers.")
     ] = None,
     device: On = Device.auto,
+    threads: Threads = None,  # its callback has acted on it
 ) -> None:
-    """Train a network's language model further, on region codes that are computed once.
+    """Train only the language model of a network further, on region codes computed once.
 
-    Regions, objectness and boxes stay as they are.
+    Regions, objectness and boxes do not change.
     """
-    from dcsearch.model.checkpoint import load_checkpoint
-    from dcsearch.training.refine import RefiningOptions
+    from dcsearch.checkpoint.checkpoint import load_checkpoint
+    from dcsearch.training.options import RefiningOptions
     from dcsearch.training.refine import refine as refine_language
 
     given = {"views": views, "steps": steps, "seed": seed}

@@ -1,7 +1,7 @@
 """Render: results in the five formats of --format.
 
-JSON and CSV are always UTF-8. A path that is no UTF-8 has U+FFFD in the place of each foreign byte
-there, and JSON carries the exact path beside it as a file: `uri`. `paths` writes the very bytes
+JSON and CSV are always UTF-8; the objects that JSON writes are those of `indexer.document`. A path
+that is no UTF-8 has U+FFFD in the place of each foreign byte there. `paths` writes the very bytes
 of every path, so that another program can open it. At a terminal, control characters in paths and
 cells are shown escaped instead.
 """
@@ -23,13 +23,16 @@ from cli.terminal import is_terminal, print_table, shown, write_results
 if TYPE_CHECKING:
     from rich.table import Table
 
-SCHEMA_VERSION = 1
-NUMBERS = frozenset({"#", "score", "mean", "spread", "box", "objectness", "query", "found"})
+SCHEMA_VERSION = 1  # as `indexer.document` has it, which is not imported for a help page
+NUMBERS = frozenset(
+    {"#", "score", "match", "mean", "spread", "box", "objectness", "query", "found"}
+)
 SENTENCES = frozenset({"photo", "best photo", "phrase", "phrases", "caption"})
 Cell = str | int | float | None
 # JSON may hold these as they are, but a terminal would obey some of them.
 _CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
 # An array of numbers that `indent` has spread over lines; in strings a line end is escaped.
 _NUMBERS = re.compile(r"\[\n[-+.\de,\s]+\]")
 
@@ -61,14 +64,18 @@ def write(output: Output, format: Format, *, print0: bool = False) -> None:
         if output.rows:
             print_table(output.table())
     elif format is Format.json:
-        document = {"schema_version": SCHEMA_VERSION, **output.document}
-        write_results(json_bytes(document, indent=2))
+        write_results(document_bytes(output.document))
     elif format is Format.jsonl:
         write_results(b"".join(json_bytes(item) for item in output.items))
     elif format is Format.csv:
         write_results(csv_bytes(output.header, output.rows, at_terminal=is_terminal(sys.stdout)))
     else:
         write_results(paths_bytes(output.paths, print0, at_terminal=is_terminal(sys.stdout)))
+
+
+def document_bytes(document: dict[str, Any]) -> bytes:
+    """The one object of `--format json`, as every front end writes it."""
+    return json_bytes({"schema_version": SCHEMA_VERSION, **document}, indent=2)
 
 
 def json_bytes(value: object, *, indent: int | None = None) -> bytes:
@@ -82,17 +89,27 @@ def json_bytes(value: object, *, indent: int | None = None) -> bytes:
 def csv_bytes(
     header: Sequence[str], rows: Sequence[Sequence[Cell]], *, at_terminal: bool = False
 ) -> bytes:
-    """CSV in UTF-8: the header, then a line for every row."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_csv_cell(cell, at_terminal) for cell in row])
-    return utf8(buffer.getvalue()).encode()
+    """CSV in UTF-8: the header, then a line for every row.
+
+    Text that a spreadsheet would compute, such as a phrase that begins with =, has an apostrophe
+    before it.
+    """
+    lines = []
+    for row in (header, *rows):
+        buffer = io.StringIO()
+        # With this line end csv quotes cells that have either half of it.
+        csv.writer(buffer, lineterminator="\r\n").writerow(
+            [_csv_cell(cell, at_terminal) for cell in row]
+        )
+        lines.append(buffer.getvalue().removesuffix("\r\n"))
+    return utf8("".join(f"{line}\n" for line in lines)).encode()
 
 
 def _csv_cell(cell: Cell, at_terminal: bool) -> Cell:
-    return shown(cell) if at_terminal and isinstance(cell, str) else cell
+    if not isinstance(cell, str):
+        return cell
+    cell = f"'{cell}" if cell.startswith(_COMPUTED) else cell
+    return shown(cell) if at_terminal else cell
 
 
 def paths_bytes(paths: Sequence[Path], print0: bool = False, *, at_terminal: bool = False) -> bytes:
@@ -104,30 +121,48 @@ def paths_bytes(paths: Sequence[Path], print0: bool = False, *, at_terminal: boo
 
 
 def utf8(text: str) -> str:
-    """The text with U+FFFD for everything that UTF-8 cannot hold."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """See `indexer.document`."""
+    from indexer import document
+
+    return document.utf8(text)
 
 
 def path_fields(path: Path) -> dict[str, str]:
-    """The JSON fields of a path: `path`, and `uri` where `path` cannot hold all of it."""
-    text = str(path)
-    exact = utf8(text) == text
-    return {"path": text} if exact else {"path": utf8(text), "uri": path.as_uri()}
+    """See `indexer.document`."""
+    from indexer import document
+
+    return document.path_fields(path)
+
+
+def match_text(match: float | None) -> str:
+    """A match in per cent; empty where there is none."""
+    return "" if match is None else f"{100 * match:.0f} %"
+
+
+def score_text(score: float, match: float | None) -> str:
+    """A score as pictures show it, with its match where there is one."""
+    return f"{score:.2f}" if match is None else f"{score:.2f} · {match_text(match)}"
 
 
 def box_numbers(box: Sequence[float]) -> list[float]:
-    """A box as JSON and CSV have it: hundredths of a pixel."""
-    return [round(float(edge), 2) for edge in box]
+    """See `indexer.document`."""
+    from indexer import document
+
+    return document.box_numbers(box)
 
 
 def number(value: float) -> float:
-    """A score, log-likelihood or objectness as JSON and CSV have it: four decimals."""
-    return round(float(value), 4)
+    """See `indexer.document`."""
+    from indexer import document
+
+    return document.number(value)
 
 
 def optional_number(value: float | None) -> float | None:
-    """As `number`; None where there is none."""
-    return None if value is None else number(value)
+    """See `indexer.document`."""
+    from indexer import document
+
+    return document.optional_number(value)
 
 
 def box_text(box: Sequence[float]) -> str:

@@ -1,23 +1,13 @@
-"""`dcsearch show`: what the index holds of one photo."""
+"""`dcsearch show`: the regions of one photo in the index."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.describe import DescribedPhoto, DescribedRegion, region_document, save_described
+from cli.describe import DescribedPhoto, DescribedRegion, save_described
 from cli.exits import DONE, SOME_PHOTOS_FAILED
-from cli.options import (
-    Database,
-    Format,
-    Json,
-    OutputFormat,
-    Print0,
-    Save,
-    Top,
-    chosen_format,
-)
-from cli.query import check_pictures
+from cli.options import Database, Save, Top
 from cli.render import (
     Output,
     add_row,
@@ -28,45 +18,49 @@ from cli.render import (
     plain_table,
     write,
 )
-from cli.terminal import say, short_path
+from cli.shared import Pictures, Results, grouped
+from cli.terminal import say, short_path, tell_notices, warn
+from dcsearch.errors import Cure, IndexUnusable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from indexer.inventory import IndexedPhoto
+    from indexer import IndexedPhoto
 
 HEADER = ("path", "width", "height", "rank", "x0", "y0", "x1", "y1", "objectness", "caption")
 
 
+@grouped
 def show(
     context: typer.Context,
+    *,
     photo: Annotated[
         Path, typer.Argument(metavar="PHOTO", show_default=False, help="A photo in the index.")
     ],
     top: Top = 10,
-    format: OutputFormat = Format.table,
-    json: Json = False,
-    print0: Print0 = False,
+    results: Results,
     save: Save = None,
     database: Database = None,
 ) -> None:
-    """Show the regions that the index holds of a photo, surest first."""
-    format = chosen_format(context, format, json=json, print0=print0)
-    check_pictures(save, None)
+    """Show the regions of a photo in the index, highest objectness first."""
+    format = results.chosen(context)
+    Pictures(save=save).check()
 
-    from indexer.database import open_database
-    from indexer.inventory import photo_regions
+    from indexer import Index
 
-    with open_database(database) as index:
-        indexed = photo_regions(index, photo)
+    with Index.open(database, on_wait=warn) as index:
+        indexed = index.show(photo)
     regions = tuple(
         DescribedRegion(
             rank=place, box=region.box, objectness=region.objectness, caption=region.caption
         )
         for place, region in enumerate(indexed.regions[:top], start=1)
     )
+    if indexed.damaged:
+        what = f"what the index holds of {short_path(indexed.path)} is damaged"
+        tell_notices([IndexUnusable(what, Cure.REPAIR_INDEX)])
     say(_summary(indexed))
-    write(_output(indexed, regions), format, print0=print0)
+    write(_output(indexed, regions), format, print0=results.print0)
     drawn = True
     if save is not None and regions:
         described = DescribedPhoto(
@@ -87,22 +81,16 @@ def _summary(photo: "IndexedPhoto") -> str:
 
 
 def _output(photo: "IndexedPhoto", regions: tuple[DescribedRegion, ...]) -> Output:
-    document = {
-        **path_fields(photo.path),
-        "width": photo.width,
-        "height": photo.height,
-        "state": str(photo.state),
-        "error": photo.error,
-        "taken_at": photo.taken_at.isoformat() if photo.taken_at is not None else None,
-        "regions": [region_document(region) for region in regions],
-    }
+    from indexer.document import photo_document
+
+    document = photo_document(photo, top=len(regions))
     return Output(
         document={"photo": document},
         items=[document],
         header=HEADER,
         rows=[
             [
-                str(photo.path),
+                path_fields(photo.path)["path"],
                 photo.width,
                 photo.height,
                 region.rank,

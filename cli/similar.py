@@ -1,107 +1,85 @@
-"""`dcsearch similar`: a region of a photo in, photos with regions like it out."""
+"""`dcsearch similar`: photos with a region similar to a given one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.filtering import (
-    After,
-    Before,
-    Camera,
-    LimitTo,
-    PathGlob,
-    chosen_filter,
-    filter_words,
-    tell_what_is_unknown,
-)
-from cli.options import (
-    Database,
-    Device,
-    Format,
-    Json,
-    MinScore,
-    Model,
-    On,
-    OutputFormat,
-    Print0,
-    Save,
-    Sheet,
-    Top,
-    chosen_format,
-)
+from cli.filtering import Filters, filter_words, tell_what_is_unknown
+from cli.options import Database, MinScore, Top, Unique
 from cli.progress import Bar
-from cli.query import check_pictures, deliver
+from cli.query import deliver
 from cli.render import box_text
-from cli.terminal import say
+from cli.shared import Computing, Pictures, Results, grouped
+from cli.terminal import say, warn
 
 if TYPE_CHECKING:
-    from indexer.answer import Answer
+    from indexer import Answer
 
 
+@grouped
 def similar(
     context: typer.Context,
+    *,
     photo: Annotated[
         Path,
-        typer.Argument(metavar="PHOTO", show_default=False, help="A photo, in the index or not."),
+        typer.Argument(
+            metavar="PHOTO", show_default=False, help="A photo, which need not be in the index."
+        ),
     ],
     box: Annotated[
         str | None,
         typer.Option(
             "--box",
             metavar="x0,y0,x1,y1",
-            show_default="all of it",
+            show_default="the whole photo",
             help="The region, in pixels of the upright photo.",
         ),
     ] = None,
     top: Top = 10,
     per_image: Annotated[
-        int, typer.Option("--per-image", metavar="N", min=1, help="Regions of a photo at the most.")
+        int,
+        typer.Option(
+            "--per-image", metavar="N", min=1, help="Maximum number of regions per photo."
+        ),
     ] = 1,
     min_score: MinScore = None,
-    path_glob: PathGlob = None,
-    after: After = None,
-    before: Before = None,
-    limit_to: LimitTo = None,
-    camera: Camera = None,
-    format: OutputFormat = Format.table,
-    json: Json = False,
-    print0: Print0 = False,
-    save: Save = None,
-    sheet: Sheet = None,
+    unique: Unique = False,
+    filters: Filters,
+    results: Results,
+    pictures: Pictures,
     database: Database = None,
-    model: Model = None,
-    device: On = Device.auto,
+    computing: Computing,
 ) -> None:
-    """Find the photos that show something like a region of a photo, and the place in each.
+    """Find the photos with a region similar to a region of a photo, and that region of each.
 
-    With dcsearch query --like that is asked together with phrases.
+    To combine this with phrases, use dcsearch query --like.
     """
-    format = chosen_format(context, format, json=json, print0=print0)
-    check_pictures(save, sheet)
-    only = chosen_filter(
-        path_glob=path_glob, after=after, before=before, limit_to=limit_to, camera=camera
-    )
+    format = results.chosen(context)
+    pictures.check()
+    only = filters.chosen()
 
-    from indexer import Index
-    from indexer.similar import parse_box
+    from indexer import Index, parse_box
 
     given = None if box is None else parse_box(box)
-    with Index.open(database, model=model, device=device.value) as index:
-        tell_what_is_unknown(index.database, only)
+    with Index.open(
+        database, model=computing.model, device=computing.device.value, on_wait=warn
+    ) as index:
+        tell_what_is_unknown(index, only)
         example = index.example(photo, given)
         say(f"like {example.caption or 'what is'} at {box_text(example.box)}")
-        with Bar("looking", unit="photos", total=None) as bar:
+        with Bar("searching", unit="photos", total=None) as bar:
             answer = index.similar(
                 example,
                 top=top,
                 per_image=per_image,
                 min_score=min_score,
                 only=only,
+                unique=unique,
                 on_progress=lambda done, of: bar.reach(done, total=of),
             )
     nothing = _nothing_found(answer, min_score, filter_words(only))
-    raise typer.Exit(deliver(answer, format, nothing, print0=print0, save=save, sheet=sheet))
+    raise typer.Exit(deliver(answer, format, nothing, print0=results.print0, pictures=pictures))
 
 
 def _nothing_found(answer: "Answer", min_score: float | None, filters: str) -> str:

@@ -1,62 +1,39 @@
-"""`dcsearch status`: what is in the index."""
+"""`dcsearch status`: what the index contains."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from cli.exits import DONE
 from cli.options import Database, Json
-from cli.render import SCHEMA_VERSION, add_row, json_bytes, path_fields
-from cli.terminal import print_table, say, short_path, write_results
+from cli.render import SCHEMA_VERSION, add_row, json_bytes
+from cli.terminal import print_table, say, short_path, warn, write_results
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from indexer.inventory import IndexModel, IndexStatus
+    from indexer import IndexStatus
 
 # More failures than this scroll the rest away; --json has them all.
 FAILURES = 20
 
 
 def status(json: Json = False, database: Database = None) -> None:
-    """Tell what is in the index: photos, model, failures, past queries."""
-    from indexer.database import open_database
-    from indexer.inventory import index_model, index_status
+    """Show what the index contains: photos, model, failures and queries."""
+    from indexer import Index
 
-    with open_database(database) as index:
-        found, model = index_status(index), index_model(index)
+    with Index.open(database, on_wait=warn) as index:
+        found = index.status()
     if json:
-        document = {"schema_version": SCHEMA_VERSION, **_document(found, model)}
+        from indexer.document import status_document
+
+        document = {"schema_version": SCHEMA_VERSION, **status_document(found)}
         write_results(json_bytes(document, indent=2))
     else:
         print_table(_table(found))
         if len(found.failures) > FAILURES:
             say(f"{len(found.failures) - FAILURES} more photos failed; see: dcsearch status --json")
     raise typer.Exit(DONE)
-
-
-def _document(status: "IndexStatus", model: "IndexModel | None") -> dict[str, Any]:
-    last = status.indexed_last.isoformat() if status.indexed_last is not None else None
-    return {
-        "index": {
-            "location": status.location,
-            "bytes": status.bytes,
-            "photos": status.photos,
-            "done": status.done,
-            "failed": status.failed,
-            "missing": status.missing,
-            "waiting": status.waiting,
-            "regions": status.regions,
-            "queries": status.queries,
-            "indexed_last": last,
-            "folders": [path_fields(folder) for folder in status.folders],
-        },
-        "model": model
-        and {"name": model.name, "sha256": model.sha256, "provenance": model.provenance},
-        "failures": [
-            {**path_fields(failure.path), "reason": failure.reason} for failure in status.failures
-        ],
-    }
 
 
 def _table(status: "IndexStatus") -> "Table":
@@ -76,6 +53,8 @@ def _table(status: "IndexStatus") -> "Table":
     add_row(table, "queries", f"{status.queries:,}")
     if last is not None:
         add_row(table, "indexed last", f"{last.astimezone():%Y-%m-%d %H:%M}")
+    elif status.done:  # a forced run, or one that was cut off, has come to none of them yet
+        add_row(table, "indexed last", "all photos wait to be described again")
     for place, folder in enumerate(status.folders):
         add_row(table, "" if place else "folders", short_path(folder))
     for place, failure in enumerate(status.failures[:FAILURES]):
@@ -91,8 +70,8 @@ def _photos(status: "IndexStatus") -> str:
         (status.missing, "missing"),
         (status.waiting, "waiting for dcsearch index"),
     ]
-    told = [f"{count:,} {what}" for count, what in counts if count or what == "indexed"]
-    return ", ".join(told)
+    shown = [f"{count:,} {what}" for count, what in counts if count or what == "indexed"]
+    return ", ".join(shown)
 
 
 def _size(size: int) -> str:

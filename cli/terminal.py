@@ -6,12 +6,14 @@ it, so that a file named with escape sequences or line breaks cannot disturb the
 
 import contextlib
 import os
+import re
 import sys
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from cli.cures import sentence
 from dcsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from dcsearch.errors import DcsearchError
     from dcsearch.vocabulary import UnknownWord
+    from dcsearch.words.substitution import Substitution
 
 # Besides control characters and lone surrogates: what turns the reading direction.
 DECEPTIVE = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# No word, and no name in a path, is so long that all of it helps a person.
+_LONG_WORD = re.compile(r"[^\s/';]{300,}")
 # Wide enough for any table: a pipe has no width, and nothing may be cut there.
 UNLIMITED = 4000
 
@@ -44,9 +50,13 @@ def _shown_character(character: str) -> str:
     return character
 
 
+def _shortened(word: re.Match[str]) -> str:
+    return f"{word[0][:60]}... ({len(word[0]):,} characters)"
+
+
 def short_path(path: Path) -> str:
     """The path as a person would type it from here: relative, or below ~, or else absolute."""
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(ValueError, OSError):  # there may be no current folder any more
         return shown(str(path.relative_to(Path.cwd())))
     with contextlib.suppress(ValueError, RuntimeError):
         return shown(str(Path("~") / path.relative_to(Path.home())))
@@ -54,9 +64,9 @@ def short_path(path: Path) -> str:
 
 
 def say(sentence: str) -> None:
-    """Writes one line to stderr. Nobody listening is no reason to stop working."""
-    with contextlib.suppress(BrokenPipeError):
-        print(shown(sentence), file=sys.stderr, flush=True)
+    """Writes one line to stderr; nobody listening, or a full disk, is no reason to stop working."""
+    with contextlib.suppress(OSError, ValueError):
+        print(shown(_LONG_WORD.sub(_shortened, sentence)), file=sys.stderr, flush=True)
 
 
 def warn(sentence: str) -> None:
@@ -67,8 +77,24 @@ def warn(sentence: str) -> None:
 def warn_of_unknown_words(unknown_words: "Iterable[UnknownWord]") -> None:
     """Names every word that the model never learned, with the nearest known words."""
     for unknown in unknown_words:
+        if unknown.kind is not None:
+            what = "a name" if unknown.kind == "name" else "which no photo shows"
+            warn(f"the model does not know '{unknown.word}', {what}, and leaves it out")
+            continue
         nearest = f"; nearest known: {', '.join(unknown.nearest)}" if unknown.nearest else ""
         warn(f"the model does not know '{unknown.word}' and leaves it out{nearest}")
+
+
+def tell_notices(notices: "Iterable[DcsearchError]") -> None:
+    """Says what went another way than meant, and what mends it."""
+    for notice in notices:
+        warn(sentence(notice))
+
+
+def tell_substitutions(substitutions: "Iterable[Substitution]") -> None:
+    """Says what is asked in place of each word that the model does not know well enough."""
+    for substitution in substitutions:
+        warn(substitution.sentence)
 
 
 def write_results(data: bytes) -> None:
@@ -95,7 +121,7 @@ def print_line(line: str) -> None:
 
 
 def print_table(renderable: object) -> None:
-    """Prints something of Rich's to stdout, as wide as it likes when stdout is no terminal.
+    """Prints something of Rich's to stdout, in its natural width when stdout is no terminal.
 
     Raises:
         UsageError: stdout cannot be written (its disk is full).
@@ -117,12 +143,31 @@ def _writing_results() -> "Iterator[None]":
 
 
 def stderr_console() -> "Console":
-    """The console for progress; it goes silent when nobody listens."""
-    return _console(sys.stderr)
+    """The console for progress; what cannot be written is lost, and the work goes on."""
+    return _console(cast(TextIO, _Heedless(sys.stderr)))
+
+
+class _Heedless:
+    """A stream that loses what it cannot write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person is looking at the stream."""
+    """Whether the stream is a terminal."""
     return stream.isatty()
 
 

@@ -1,7 +1,7 @@
 """Alignment: which regions of one photo answer a question, and how well.
 
-Scores of regions are evidence: log p(phrase | region) - log p(phrase) + 2 log objectness, 0 where
-the region says no more than chance. Regions whose IoU exceeds SAME_THING are boxes of one thing.
+Scores of regions are those of `dcsearch.scoring.formula`; 0 means no more than chance. Regions
+whose IoU exceeds SAME_OBJECT are boxes of one object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ import numpy as np
 
 from dcsearch.question import Question, RelationKind
 
-SAME_THING = 0.5  # IoU
+SAME_OBJECT = 0.5  # IoU
 INSIDE = 0.9  # of the first region's area
 OVERLAP = 0.1  # of the smaller region's area
-BAR = 2.0  # the evidence from which a phrase counts as found in a region
+BAR = 2.0  # the score from which a phrase counts as found in a region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,6 @@ def align(
     scores: np.ndarray,
     width: int,
     height: int,
-    bar: float = BAR,
     counted: float | None = None,
 ) -> Alignment | None:
     """The best way in which the regions of one photo answer the question.
@@ -50,8 +49,8 @@ def align(
     one with the greatest weighted mean of scores is taken. With nothing asked and equal weights
     that is the alignment of the paper's section 4.2.
 
-    together: "and": all phrases sought have different things; "same_region": the terms share one.
-    A relation holds between different things, the first term's and the other phrase's:
+    together: "and": all phrases sought have different objects; "same_region": the terms share one.
+    A relation holds between different objects, the first term's and the other phrase's:
     left_of: neither reaches beyond the other's centre, the first term's is to the left; right_of,
     above and below likewise. inside: 0.9 of its area is within the other. overlaps: they share 0.1
     of the smaller one's area.
@@ -62,8 +61,7 @@ def align(
         scores: (R, M); NaN where a region was not scored for a phrase, which counts as -inf.
         width: of the photo in pixels.
         height: of the photo in pixels.
-        bar: what a region must score for a phrase of `without` to be found there.
-        counted: what it must score to be counted; by default `min_score` or, without one, the bar.
+        counted: what it must score to be counted; by default `min_score` or, without one, BAR.
 
     Returns:
         None where the photo does not answer.
@@ -80,7 +78,7 @@ def align(
         return None
     sought = len(question.sought)
     scores = np.where(np.isnan(scores), -np.inf, scores)
-    if (scores[:, sought:] >= bar).any():
+    if (scores[:, sought:] >= BAR).any():
         return None
     layout = _Layout(boxes)
     scores = scores[:, :sought]  # (R, P)
@@ -105,25 +103,27 @@ def align(
     regions = list(enumerate(rows))
     if question.count is not None:
         if counted is None:
-            counted = bar if question.min_score is None else question.min_score
-        things = layout.things(scores[:, 0], layout.apart, at_least=counted)
-        if not question.count.holds(len(things)):
+            counted = BAR if question.min_score is None else question.min_score
+        found = layout.distinct_rows(scores[:, 0], layout.apart, at_least=counted)
+        if not question.count.holds(len(found)):
             return None
-        regions[1:1] = [(0, row) for row in things if layout.apart[rows[0], row]]
+        regions[1:1] = [(0, row) for row in found if layout.apart[rows[0], row]]
     return Alignment(score=score, regions=tuple(regions))
 
 
-def things(boxes: np.ndarray, scores: np.ndarray, *, beside: Sequence[int] = ()) -> list[int]:
-    """Rows of the best-scored boxes of different things, best first.
+def distinct_regions(
+    boxes: np.ndarray, scores: np.ndarray, *, beside: Sequence[int] = ()
+) -> list[int]:
+    """Rows of the best-scored boxes of different objects, best first.
 
     Args:
         boxes: (R, 4).
         scores: (R,); rows of -inf are left out.
-        beside: rows of things that are known already, and left out.
+        beside: rows whose objects are left out.
     """
     layout = _Layout(boxes)
     apart = layout.distinct[list(beside)].all(axis=0)  # (R,)
-    return layout.things(np.where(apart, scores, -np.inf), layout.distinct, at_least=-np.inf)
+    return layout.distinct_rows(np.where(apart, scores, -np.inf), layout.distinct, at_least=-np.inf)
 
 
 def _best_rows(values: np.ndarray, held: Mapping[tuple[int, int], np.ndarray]) -> list[int] | None:
@@ -169,7 +169,7 @@ def _best_rows(values: np.ndarray, held: Mapping[tuple[int, int], np.ndarray]) -
 
 
 class _Layout:
-    """How the R regions of one photo lie to one another; computed as far as it is asked."""
+    """How the R regions of one photo lie to one another; each property is computed once."""
 
     def __init__(self, boxes: np.ndarray) -> None:
         self.boxes = boxes.astype(np.float64)
@@ -193,17 +193,17 @@ class _Layout:
 
     @cached_property
     def distinct(self) -> np.ndarray:
-        """(R, R) bool: whether two regions are different things."""
+        """(R, R) bool: whether two regions are different objects."""
         union = self.area[:, None] + self.area - self.intersection
-        distinct: np.ndarray = self.intersection <= SAME_THING * union
+        distinct: np.ndarray = self.intersection <= SAME_OBJECT * union
         return distinct
 
     @cached_property
     def apart(self) -> np.ndarray:
-        """(R, R) bool: whether two regions are different things, and neither a part of the other,
+        """(R, R) bool: whether two regions are different objects, and neither a part of the other,
         as a head is of a person and a person of a group."""
         smaller = np.minimum(self.area[:, None], self.area)
-        apart: np.ndarray = self.intersection <= SAME_THING * smaller
+        apart: np.ndarray = self.intersection <= SAME_OBJECT * smaller
         return apart
 
     def related(self, kind: RelationKind) -> np.ndarray:
@@ -235,8 +235,8 @@ class _Layout:
         before: np.ndarray = (centre[:, None] <= low) & (high[:, None] <= centre)
         return before
 
-    def things(self, scores: np.ndarray, apart: np.ndarray, *, at_least: float) -> list[int]:
-        """The regions that score (R,) enough, best first, without further boxes of one thing."""
+    def distinct_rows(self, scores: np.ndarray, apart: np.ndarray, *, at_least: float) -> list[int]:
+        """The regions that score (R,) enough, best first, without further boxes of one object."""
         kept: list[int] = []
         for row in np.argsort(-scores, kind="stable").tolist():
             if scores[row] < at_least or scores[row] == -np.inf:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dcsearch.checkpoint.checkpoint import Checkpoint
 from dcsearch.device import choose_device, has_bfloat16
-from dcsearch.errors import UsageError
-from dcsearch.model.checkpoint import Checkpoint
+from dcsearch.errors import Cure, UsageError
 from dcsearch.model.fcln import Regions, caption_tokens
 from dcsearch.stopwatch import Stopwatch
 
@@ -82,9 +82,7 @@ class Describer:
         self.regions = regions
         self.bfloat16 = has_bfloat16(self.device) if bfloat16 is None else bfloat16
         self._model = checkpoint.model.to(self.device)
-        # A processor wants channels last, a GPU for its tensor cores, which a large network fills.
-        last = self.device.type == "cpu" or checkpoint.config.backbone != "mobilenet_v2"
-        self._form = torch.channels_last if last else torch.contiguous_format
+        self._form = self._model.backbone.memory_format(self.device)
         self._model.backbone.to(memory_format=self._form)
         self._model.backbone.fold()
         if self.bfloat16:
@@ -94,12 +92,12 @@ class Describer:
     @property
     def code_size(self) -> int:
         """E, numbers of a region's code."""
-        return self.checkpoint.config.encoded_size
+        return self.checkpoint.config.language.encoded_size
 
     def draft_size(self, width: int, height: int) -> tuple[int, int]:
         """Smallest size (width, height) a decoder may hand out for a photo of this size without
         losing what the network sees."""
-        return self.checkpoint.config.photo_size(width, height)
+        return self.checkpoint.config.features.photo_size(width, height)
 
     def prepare(self, photo: Image.Image, *, frame: tuple[int, int] | None = None) -> PreparedPhoto:
         """A photo resized for the network; may be called from several threads at once.
@@ -110,7 +108,7 @@ class Describer:
                 also gives the proportions that the photo is restored to.
         """
         width, height = frame or photo.size
-        size = self.checkpoint.config.photo_size(width, height)
+        size = self.checkpoint.config.features.photo_size(width, height)
         pixels = np.asarray(photo.convert("RGB").resize(size, Image.Resampling.BILINEAR))
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return PreparedPhoto(pixels=tensor, width=width, height=height)
@@ -135,7 +133,7 @@ class Describer:
             found = self._model(pixels, most=self.regions, moved=moved, lap=self.stopwatch.lap)
             return cast(list[Regions], found)
 
-        joint = moved and self.checkpoint.config.joint_inference
+        joint = moved and self.checkpoint.config.language.joint_inference
         return self._describe(photos, find, captions=captions, joint=joint)
 
     def check_finds_regions(self) -> None:
@@ -146,11 +144,11 @@ class Describer:
         """
         options = self.checkpoint.provenance.get("options")
         given = isinstance(options, dict) and options.get("proposals") is not None
-        if given and self.checkpoint.config.method == "fcln":
+        if given and self.checkpoint.config.localizes:
             raise UsageError(
                 f"the model {self.checkpoint.name} was trained on the boxes of a file and finds "
-                "none by itself; evaluate it on such boxes, with --regions-from FILE, or name "
-                "another with --model"
+                "none by itself",
+                Cure.GIVE_REGIONS,
             )
 
     def recognise(
@@ -207,16 +205,18 @@ class Describer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 regions = find(pixels.to(self.device, memory_format=self._form), indices)
                 self.stopwatch.lap("CNN")
-                told = [_Told(("",) * len(own.boxes)) for own in regions]
+                captioned = [_Captions(("",) * len(own.boxes)) for own in regions]
                 if captions:
                     height, width = pixels.shape[2:]
-                    told = self._tell(regions, frame=(width, height) if joint else None)
+                    captioned = self._caption(regions, frame=(width, height) if joint else None)
                     self.stopwatch.lap("RNN")
-            for index, own, spoken in zip(indices, regions, told, strict=True):
-                found[index] = _description(photos[index], own, spoken)
+            for index, own, texts in zip(indices, regions, captioned, strict=True):
+                found[index] = _description(photos[index], own, texts)
         return [found[index] for index in range(len(photos))]
 
-    def _tell(self, regions: Sequence[Regions], *, frame: tuple[int, int] | None) -> list["_Told"]:
+    def _caption(
+        self, regions: Sequence[Regions], *, frame: tuple[int, int] | None
+    ) -> list["_Captions"]:
         """Captions of several photos' regions, decoded together; given the photos' frame (width,
         height), also where they move the boxes."""
         encoded = torch.cat([own.encoded for own in regions])
@@ -228,17 +228,19 @@ class Describer:
             boxes = self._model.moved_by_words(boxes, encoded, tokens, frame)
         ends = np.cumsum([len(own.boxes) for own in regions]).tolist()
         parts = [slice(end - len(own.boxes), end) for own, end in zip(regions, ends, strict=True)]
-        return [_Told(tuple(texts[part]), None if boxes is None else boxes[part]) for part in parts]
+        return [
+            _Captions(tuple(texts[part]), None if boxes is None else boxes[part]) for part in parts
+        ]
 
 
-class _Told(NamedTuple):
-    """What is said of the N regions of a photo."""
+class _Captions(NamedTuple):
+    """Captions of the N regions of a photo."""
 
     captions: tuple[str, ...]  # N
     boxes: Tensor | None = None  # (N, 4) where the captions move them
 
 
-def _description(photo: PreparedPhoto, regions: Regions, told: _Told) -> Description:
+def _description(photo: PreparedPhoto, regions: Regions, captioned: _Captions) -> Description:
     """Regions in the photo's frame, as plain arrays."""
     _, height, width = photo.pixels.shape
     scale = torch.tensor([photo.width / width, photo.height / height]).repeat(2)
@@ -252,7 +254,7 @@ def _description(photo: PreparedPhoto, regions: Regions, told: _Told) -> Descrip
         height=photo.height,
         boxes=framed(regions.boxes),
         objectness=torch.sigmoid(regions.objectness.float()).cpu().numpy(),
-        captions=told.captions,
+        captions=captioned.captions,
         codes=regions.encoded.half().cpu().numpy(),
-        placed=None if told.boxes is None else framed(told.boxes),
+        placed=None if captioned.boxes is None else framed(captioned.boxes),
     )

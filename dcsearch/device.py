@@ -2,7 +2,7 @@
 
 import torch
 
-from dcsearch.errors import UsageError
+from dcsearch.errors import Cure, UsageError
 
 
 def choose_device(device: str) -> torch.device:
@@ -14,7 +14,7 @@ def choose_device(device: str) -> torch.device:
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"no device {device!r}; choose auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is available; use --device cpu")
+        raise UsageError("no CUDA device is available", Cure.USE_CPU)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)

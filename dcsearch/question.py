@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from dcsearch.errors import UsageError
+from dcsearch.errors import Cure, UsageError
 
 Together = Literal["photo", "and", "same_region"]
 RelationKind = Literal["left_of", "right_of", "above", "below", "inside", "overlaps"]
@@ -40,13 +40,12 @@ class Term:
     def __post_init__(self) -> None:
         """Check both."""
         if not self.text.strip():
-            raise UsageError(
-                "a phrase is empty; say what to look for, as in: dcsearch query 'a dog'"
-            )
+            raise UsageError("a phrase is empty", Cure.ASK)
         if not LEAST_WEIGHT <= self.weight <= GREATEST_WEIGHT:
             raise UsageError(
-                f"'{self.text}' weighs {self.weight:g}; a weight is {LEAST_WEIGHT:g} to "
-                f"{GREATEST_WEIGHT:g}, and what should not be there is for --not"
+                f"'{self.text}' weighs {self.weight:g}, and a weight is {LEAST_WEIGHT:g} to "
+                f"{GREATEST_WEIGHT:g}",
+                Cure.EXCLUDE,
             )
 
 
@@ -67,7 +66,7 @@ def parse_term(text: str) -> Term:
 
 @dataclass(frozen=True)
 class Relation:
-    """Where the first phrase's region lies, seen from the region of another phrase."""
+    """Where the first phrase's region lies relative to the region of another phrase."""
 
     kind: RelationKind
     other: Term
@@ -88,8 +87,8 @@ class Count:
         """Check that something can be found."""
         if not any(self.holds(found) for found in (1, self.number, self.number + 1)):
             raise UsageError(
-                f"--count '{self.comparison}{self.number}' leaves nothing to look for; "
-                "say what the photos should have, and with --not PHRASE what they should not"
+                f"a count of '{self.comparison}{self.number}' leaves nothing to search for",
+                Cure.EXCLUDE,
             )
 
     def holds(self, found: int) -> bool:
@@ -106,8 +105,8 @@ def parse_count(text: str) -> Count:
     match = re.fullmatch(r"\s*(>=|>|==?|<=|<)\s*([0-9]{1,9})\s*", text)
     if match is None:
         raise UsageError(
-            "--count is a comparison and a whole number in quotes, such as '>=2' or '=1'; "
-            f"'{text}' is not"
+            f"'{text}' is no comparison with a whole number, such as '>=2' or '=1'",
+            Cure.WRITE_COUNT,
         )
     return Count(cast(Comparison, match[1].replace("==", "=")), int(match[2]))
 
@@ -120,7 +119,7 @@ def parse_share(text: str) -> float:
     """
     match = re.fullmatch(rf"\s*({_NUMBER})\s*%\s*", text)
     if match is None:
-        raise UsageError(f"--min-area is a share of the photo such as 5%; '{text}' is not")
+        raise UsageError(f"'{text}' is no share of the photo such as 5%", Cure.WRITE_AREA)
     return float(match[1]) / 100
 
 
@@ -153,23 +152,28 @@ class Question:
     def __post_init__(self) -> None:
         """Check that the parts go together."""
         if not self.terms:
-            raise UsageError("there is no phrase; say what to look for: dcsearch query 'a dog'")
+            raise UsageError("there is no phrase", Cure.ASK)
         if self.count is not None and len(self.terms) > 1:
             raise UsageError(
-                f"--count is about one phrase, and there are {len(self.terms)}; ask one at a time"
+                f"a count is about one phrase, and there are {len(self.terms)}", Cure.COUNT_ONE
             )
         sought = {_alike(term.text) for term in self.sought}
         for term in self.without:
             if term.weight != 1:
-                raise UsageError(f"--not '{term.text}' cannot have a weight; leave it off")
+                raise UsageError(
+                    f"'{term.text}' is excluded and cannot have a weight; leave the weight off"
+                )
             if _alike(term.text) in sought:
-                raise UsageError(f"'{term.text}' is asked for and excluded by --not; choose one")
+                raise UsageError(f"'{term.text}' is searched for and excluded; choose one")
         if self.min_area is not None and not 0 < self.min_area <= 1:
             raise UsageError(
-                f"--min-area is above 0% and at most 100%, not {100 * self.min_area:g}%"
+                f"the least area is above 0% and at most 100%, not {100 * self.min_area:g}%",
+                Cure.WRITE_AREA,
             )
         if self.min_score is not None and math.isnan(self.min_score):
-            raise UsageError("--min-score nan is no number that scores can be compared with")
+            raise UsageError(
+                "the least score is nan, which nothing can be compared with; give a number"
+            )
 
     @property
     def sought(self) -> tuple[Term, ...]:

@@ -11,17 +11,34 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 UNKNOWN = "<unk>"
+LONGEST_WORD = 50  # letters of a word whose spelling is compared with others
+# Words that do not by themselves describe a region: two phrases may share them and differ.
+FUNCTION_WORDS = frozenset(
+    word
+    for line in (
+        "a an the some this that these those his her their its another other one",
+        "of in on at with and or to by from for up near is are s",
+    )
+    for word in line.split()
+)
 _DELETE = str.maketrans("", "", string.punctuation + "\u2018\u2019\u201c\u201d\u2013\u2014\u2026")
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownWord:
-    """A word that the model never learned, and the known words spelled most like it."""
+    """A word that the model never learned, and the known words spelled most like it.
+
+    Attributes:
+        kind: "name": of somebody or something; "unshown": a noun that means nothing a photo shows;
+            None: neither is known of it.
+    """
 
     word: str
     nearest: tuple[str, ...]
+    kind: Literal["name", "unshown"] | None = None
 
 
 def words_of(text: str) -> list[str]:
@@ -50,10 +67,14 @@ class Vocabulary:
 
     @classmethod
     def count(cls, texts: Iterable[str], *, at_least: int = 3) -> "Vocabulary":
-        """Vocabulary of the words seen `at_least` times, most frequent first, ties by spelling."""
+        """Words that occur `at_least` times as a vocabulary, by frequency, then by spelling."""
         counts = Counter(word for text in texts for word in words_of(text))
         kept = [word for word, seen in counts.items() if seen >= at_least]
         return cls([UNKNOWN, *sorted(kept, key=lambda word: (-counts[word], word))])
+
+    def with_words(self, words: Iterable[str]) -> "Vocabulary":
+        """This vocabulary and behind it those words that it does not have, in their order."""
+        return Vocabulary(tuple(dict.fromkeys((*self.words, *words))))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -81,5 +102,7 @@ class Vocabulary:
 
     def nearest(self, word: str, *, most: int = 3) -> tuple[str, ...]:
         """Known words spelled most like this one, best first; may be empty."""
+        if len(word) > LONGEST_WORD:  # comparing takes as long as the word is, for every known one
+            return ()
         matches = difflib.get_close_matches(word, self.words[1:], n=most, cutoff=0.7)
         return tuple(matches)

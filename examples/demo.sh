@@ -4,6 +4,7 @@
 #   examples/demo.sh                               photographs that come with scikit-image and scikit-learn
 #   PHOTOS=~/Pictures examples/demo.sh             your own photos
 #   QUERY="a dog on a beach" examples/demo.sh      a phrase of your own
+#   SERVE=1 examples/demo.sh                       and then the page in the browser, until Ctrl-C
 #
 # Everything it writes is below ./demo; your photos are only read. It needs `dcsearch` on the PATH
 # and, without PHOTOS, a python3 that has the demo extra; `make demo` sees to both.
@@ -83,3 +84,7 @@ if [ -z "$found" ]; then
 fi
 printf '\nLook at:%s\n' "$found"
 printf '\nAsk your own:\n  %s query "a white cup" --db %s\n' "$(command -v dcsearch)" "$database"
+printf '\nOr in the browser:\n  %s serve --db %s --open\n' "$(command -v dcsearch)" "$database"
+if [ -n "${SERVE:-}" ]; then
+    show dcsearch serve --db "$database" --open
+fi

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.describe import Describer
-from dcsearch.model.checkpoint import load_checkpoint
 
 
 def main() -> None:

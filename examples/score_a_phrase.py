@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.describe import Describer
-from dcsearch.likelihood import LikelihoodScorer
-from dcsearch.model.checkpoint import load_checkpoint
-from dcsearch.phrase import read_phrase
+from dcsearch.scoring.phrase import read_phrase
+from dcsearch.scoring.torch_engine import TorchEngine
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     (description,) = describer.describe([describer.prepare(upright)])
 
-    likelihoods = LikelihoodScorer(checkpoint).log_likelihood(description.codes, phrase)
+    likelihoods = TorchEngine(checkpoint).log_likelihood(description.codes, phrase)
     for region in (-likelihoods).argsort():
         corners = ", ".join(f"{edge:.0f}" for edge in description.boxes[region])
         print(f"{likelihoods[region]:8.2f}  ({corners})  {description.captions[region]}")

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexer import store
-from indexer.database import Database
-from indexer.photos import PhotoOrigin
-from indexer.plan import Task
+from indexer.photos.origin import PhotoOrigin
+from indexer.store.records import Described, IndexModel, PhotoFile
+from indexer.store.sqlite import SQLiteStore
 
 WIDTH, HEIGHT = 160, 120
 
@@ -24,7 +23,7 @@ class Spoken(NamedTuple):
 
 
 def speak(
-    database: Database,
+    database: SQLiteStore,
     captions: Mapping[str | Path, Sequence[str | Spoken]],
     *,
     camera: str = "",
@@ -37,8 +36,8 @@ def speak(
         count = len(regions)
         status = os.stat(path) if os.path.exists(path) else None
         described.append(
-            store.Described(
-                task=Task(
+            Described(
+                file=PhotoFile(
                     os.path.abspath(path),
                     status.st_size if status else 1,
                     status.st_mtime_ns if status else 1,
@@ -47,7 +46,7 @@ def speak(
                 width=WIDTH,
                 height=HEIGHT,
                 origin=PhotoOrigin(taken_at=taken_at, camera=camera),
-                seen=_Seen(
+                regions=_Seen(
                     boxes=np.array([one.box for one in regions], dtype="f4").reshape(count, 4),
                     objectness=np.arange(9, 9 - count, -1, dtype="f4") / 10,
                     captions=tuple(one.caption for one in regions),
@@ -55,9 +54,9 @@ def speak(
                 ),
             )
         )
-    with database.writing() as connection:
-        model = store.use_model(connection, name="fake", sha256="a" * 64, config={})
-        store.write_described(connection, model, described)
+    with database.writing() as index:
+        index.use_model(IndexModel(name="fake", sha256="a" * 64, config={}, provenance={}))
+        index.put(described)
 
 
 class _Seen(NamedTuple):

@@ -1,6 +1,5 @@
 """Fixtures that several tests share: a tiny network with seeded random weights."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dcsearch.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from dcsearch.model.fcln import FCLN, FCLNConfig
-from dcsearch.model.header import METADATA_KEY, CheckpointHeader, read_header
+from dcsearch.checkpoint.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dcsearch.checkpoint.header import METADATA_KEY, CheckpointHeader, read_header
+from dcsearch.model import presets
+from dcsearch.model.config import FCLNConfig
+from dcsearch.model.fcln import FCLN
+from dcsearch.training.objective import Objective, make_word_head
+from dcsearch.training.start import new_objective, objective_of
 from dcsearch.vocabulary import UNKNOWN, Vocabulary
+from tests.postgres_fixtures import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]  # fixtures
 
 WORDS = (
     *(UNKNOWN, "a", "the", "red", "blue", "green", "dog", "cat", "cup", "square", "disc"),
@@ -32,8 +38,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def tiny_config() -> FCLNConfig:
     """The small default made tiny: photos of 96 pixels, 16-number codes."""
-    return dataclasses.replace(
-        FCLNConfig.small(tensorflow_padding=True),
+    return presets.small(tensorflow_padding=True).replace(
         final_overlap=0.5,
         photo_side=96,
         feature_channels=8,
@@ -58,7 +63,7 @@ def tiny_model(seed: int = 0) -> FCLN:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = FCLN(tiny_config(), words=len(WORDS)).eval()
+        model = new_objective(tiny_config(), words=len(WORDS)).network.eval()
         norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         for norm in norms:  # statistics of noise, or the signal would die on its way up
             norm.train().momentum = 1.0
@@ -78,8 +83,15 @@ def tiny_model(seed: int = 0) -> FCLN:
         torch.nn.init.normal_(model.language.output.weight, std=1.0)
         torch.nn.init.normal_(model.language.output.bias, std=0.3)
         with torch.no_grad():
-            model.language.output.bias[-1] -= 1.0  # captions do not end before they began
+            model.language.output.bias[-1] -= 4.0  # captions do not end before they begin
     return model
+
+
+def objective(model: FCLN) -> Objective:
+    """The objective of a network; the weights of its word head are always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return objective_of(model, words=make_word_head(model))
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +110,7 @@ def probing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn = torch.randn(12, 128, generator=torch.Generator().manual_seed(0))
     model.embedding.probes = torch.nn.functional.normalize(drawn, dim=1)
     model.embedding.level = torch.tensor(1.5)
-    model.config = dataclasses.replace(model.config, probes=12)
+    model.config = model.config.replace(probes=12)
     save_checkpoint(path, model, Vocabulary(WORDS), name="probing", provenance={})
     return path
 

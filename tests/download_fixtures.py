@@ -13,6 +13,8 @@ class Site:
     """One file, and how the server gives it.
 
     Attributes:
+        unasked: whether it sends a part (206) where nobody asked for one.
+        redirect: the address that file.zip leads to.
         cuts: after how many bytes each answer in turn breaks off; later ones do not.
         asked: the Range header of every request so far, None where there was none.
     """
@@ -25,6 +27,8 @@ class Site:
     status: int = 200
     claimed: int | None = None
     shift: int = 0
+    unasked: bool = False
+    redirect: str = ""
     cuts: list[int] = field(default_factory=list)
     asked: list[str | None] = field(default_factory=list)
 
@@ -58,6 +62,11 @@ def answer(request: BaseHTTPRequestHandler, site: Site) -> None:
     """One answer of the site."""
     wanted, condition = request.headers["Range"], request.headers["If-Range"]
     site.asked.append(wanted)
+    if site.redirect and request.path == "/file.zip":
+        request.send_response(302)
+        request.send_header("Location", site.redirect)
+        request.end_headers()
+        return
     start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
     size = len(site.content)
     if site.status != 200 or (site.ranges and start >= size and start):
@@ -66,7 +75,7 @@ def answer(request: BaseHTTPRequestHandler, site: Site) -> None:
     if not site.ranges or condition not in (None, site.etag):
         start = 0
     rest = site.content[start:]
-    if site.ranges and start:
+    if (site.ranges and start) or site.unasked:
         request.send_response(206)
         first = start + site.shift
         request.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")

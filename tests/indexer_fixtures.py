@@ -4,8 +4,8 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,24 @@ import numpy as np
 from PIL import Image, ImageDraw
 from sqlalchemy import select
 
-from indexer.build import IndexReport, build_index
-from indexer.database import Database, open_database
-from indexer.schema import Photo, Region, RegionCodes
+from indexer.indexing.local import LocalDescriber
+from indexer.indexing.progress import IndexProgress, Progress
+from indexer.indexing.report import IndexReport
+from indexer.indexing.run import index_photos
+from indexer.store.open import open_store
+from indexer.store.records import IndexModel
+from indexer.store.schema import Photo, Region, RegionCodes
+from indexer.store.sqlite import SQLiteStore
+from tests.store_fixtures import tables
 
 
-@dataclass(frozen=True)
-class FakeConfig:
-    """A model's configuration."""
-
-    code_size: int = 4
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return {"code_size": self.code_size}
-
-
-@dataclass(frozen=True)
-class FakeCheckpoint:
+def fake_model(name: str = "fake", sha256: str = "a" * 64) -> IndexModel:
     """What tells one model from another."""
-
-    name: str = "fake"
-    sha256: str = "a" * 64
-    config: FakeConfig = field(default_factory=FakeConfig)
-    provenance: dict[str, Any] = field(default_factory=lambda: {"seed": 0})
+    return IndexModel(name=name, sha256=sha256, config={"code_size": 4}, provenance={"seed": 0})
 
 
-OTHER_MODEL = FakeCheckpoint(name="other", sha256="b" * 64)
+FAKE_MODEL = fake_model()
+OTHER_MODEL = fake_model("other", "b" * 64)
 
 
 @dataclass(frozen=True)
@@ -69,14 +60,15 @@ class FakeDescriber:
 
     def __init__(
         self,
-        checkpoint: FakeCheckpoint = FakeCheckpoint(),
+        model: IndexModel = FAKE_MODEL,
         *,
         code_size: int = 4,
         pause: float = 0.0,
         fails_at: int | None = None,
         failure: type[BaseException] = RuntimeError,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.model = model
+        self.device = "cpu"
         self.code_size = code_size
         self.pause = pause
         self.fails_at = fails_at
@@ -111,7 +103,7 @@ class FakeDescriber:
         width, height = photo.width, photo.height
         parts = [photo.pixels, photo.pixels[:4], photo.pixels[:, 4:]]
         means = np.array([part.mean(axis=(0, 1)) for part in parts])
-        salt = ord(self.checkpoint.sha256[0])
+        salt = ord(self.model.sha256[0])
         return FakeSeen(
             boxes=np.array(
                 [[0, 0, width, height], [0, 0, width, height / 2], [width / 2, 0, width, height]],
@@ -143,26 +135,46 @@ def drawn(seed: int = 0, *, size: tuple[int, int] = (48, 32)) -> Image.Image:
     return image
 
 
-def new_index(path: Path) -> Database:
+def new_index(path: Path) -> SQLiteStore:
     """A new index, from a copy of one that was made before: making the tables takes a while."""
     path.write_bytes(_empty_index())
-    return open_database(path)
+    return open_store(path)
 
 
 @functools.cache
 def _empty_index() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.db"
-        open_database(path, create=True).close()
+        open_store(path, create=True).close()
         return path.read_bytes()
 
 
 def index(
-    database: Database, *paths: Path, describer: FakeDescriber | None = None, **options: Any
+    database: SQLiteStore,
+    *paths: Path,
+    describer: FakeDescriber | None = None,
+    batch_size: int = 16,
+    workers: int = 2,
+    max_megapixels: float = 200.0,
+    on_progress: Callable[[IndexProgress], None] | None = None,
+    **options: Any,
 ) -> IndexReport:
     """The report of indexing with the fake model."""
-    return build_index(
-        list(paths), database=database, describer=describer or FakeDescriber(), **options
+    network = describer or FakeDescriber()
+    return index_photos(
+        list(paths),
+        store=database,
+        describer=LocalDescriber(
+            network.model,
+            lambda: network,
+            batch_size=batch_size,
+            workers=workers,
+            max_megapixels=max_megapixels,
+        ),
+        batch_size=batch_size,
+        workers=workers,
+        progress=Progress(network.model.name, on_progress),
+        **options,
     )
 
 
@@ -180,9 +192,9 @@ def outcome(report: IndexReport) -> dict[str, Any]:
     return {name: count for name, count in counts.items() if count}
 
 
-def content(database: Database, folder: Path | None = None) -> list[dict[str, Any]]:
+def content(database: SQLiteStore, folder: Path | None = None) -> list[dict[str, Any]]:
     """Everything an index knows of its photos, in order of path, but for ids and moments."""
-    with database.session() as session:
+    with tables(database) as session:
         photos = session.scalars(select(Photo)).all()
         rows = []
         for photo in photos:
@@ -209,6 +221,6 @@ def content(database: Database, folder: Path | None = None) -> list[dict[str, An
     return sorted(rows, key=lambda row: str(row["path"]))
 
 
-def states(database: Database) -> dict[str, str]:
+def states(database: SQLiteStore) -> dict[str, str]:
     """The state of every photo by its file's name."""
     return {os.path.basename(str(row["path"])): row["state"] for row in content(database)}

@@ -78,10 +78,10 @@ def _surroundings(stdout: Stream, stderr: Stream, environment: dict[str, str]) -
 @contextmanager
 def _loading_each_checkpoint_once() -> Iterator[None]:
     """Building a network takes longer than most tests; a file that is the same is built once."""
-    if "dcsearch.model.checkpoint" not in sys.modules:  # --help must not import torch
+    if "dcsearch.checkpoint.checkpoint" not in sys.modules:  # --help must not import torch
         yield
         return
-    from dcsearch.model import checkpoint
+    from dcsearch.checkpoint import checkpoint
 
     load = checkpoint.load_checkpoint
 

@@ -8,17 +8,16 @@ import pytest
 from sqlalchemy import select
 
 from dcsearch.alignment import align
-from dcsearch.model.header import CheckpointHeader
-from dcsearch.phrase import Phrase, read_phrase
+from dcsearch.checkpoint.header import CheckpointHeader
 from dcsearch.question import Question
-from dcsearch.region_score import MIXTURES, Score
-from indexer import store
+from dcsearch.scoring.formula import SCORES, Score
+from dcsearch.scoring.phrase import Phrase, read_phrase
 from indexer.answer import Answer
-from indexer.database import Database
-from indexer.photos import PhotoOrigin
-from indexer.plan import Task
-from indexer.schema import Photo
-from indexer.search import Searcher
+from indexer.photos.origin import PhotoOrigin
+from indexer.search.searcher import Searcher
+from indexer.store.records import Described, IndexModel, PhotoFile
+from indexer.store.schema import Photo
+from indexer.store.sqlite import SQLiteStore
 
 WIDTH, HEIGHT = 160, 120
 CODE_SIZE = 16  # of the tiny network
@@ -56,48 +55,46 @@ def some_photos(
     }
 
 
-def write(database: Database, header: CheckpointHeader, photos: Mapping[str, Regions]) -> None:
+def write(database: SQLiteStore, header: CheckpointHeader, photos: Mapping[str, Regions]) -> None:
     """Store photos as described by a model, in place of what the index had at their paths."""
-    with database.writing() as connection:
-        model = store.use_model(
-            connection, name=header.name, sha256=header.sha256, config=header.config
-        )
-        store.write_described(
-            connection,
-            model,
-            [
-                store.Described(
-                    task=Task(path, 1, 1),
-                    content_hash="0" * 64,
-                    width=WIDTH,
-                    height=HEIGHT,
-                    origin=PhotoOrigin(taken_at=None, camera=""),
-                    seen=seen,
-                )
-                for path, seen in photos.items()
-            ],
+    model = IndexModel(
+        name=header.name, sha256=header.sha256, config=header.recorded_config, provenance={}
+    )
+    with database.writing() as index:
+        index.use_model(model)
+        index.put(
+            Described(
+                file=PhotoFile(path, 1, 1),
+                content_hash="0" * 64,
+                width=WIDTH,
+                height=HEIGHT,
+                origin=PhotoOrigin(taken_at=None, camera=""),
+                regions=seen,
+            )
+            for path, seen in photos.items()
         )
 
 
-def photo_ids(database: Database) -> dict[str, int]:
+def photo_ids(database: SQLiteStore) -> dict[str, int]:
     """The id of every photo that the index knows, by path."""
-    with database.reading() as connection:
+    with database.connection() as connection:
         return {
             str(path): number for number, path in connection.execute(select(Photo.id, Photo.path))
         }
 
 
-def set_state(database: Database, path: str, state: str) -> None:
+def set_state(database: SQLiteStore, path: str, state: str) -> None:
     """Give a photo another state, as indexing does."""
-    with database.writing() as connection:
-        store.set_states(connection, {photo_ids(database)[path]: state})
+    number = photo_ids(database)[path]
+    with database.writing() as index:
+        index.set_states({number: state})
 
 
-def delete(database: Database, *paths: str) -> None:
+def delete(database: SQLiteStore, *paths: str) -> None:
     """Remove photos from the index."""
     ids = photo_ids(database)
-    with database.writing() as connection:
-        store.delete_photos(connection, [ids[path] for path in paths])
+    with database.writing() as index:
+        index.delete([ids[path] for path in paths])
 
 
 class Found(NamedTuple):
@@ -148,23 +145,24 @@ def plain_loop(
         photos: in order of their ids.
     """
     landmarks = searcher.cache.current().landmarks
-    mixture = MIXTURES[score or ("fused" if searcher.embedding else "likelihood")]
+    engine = searcher.engine
+    weights = SCORES[score or ("fused" if engine.embeds else "likelihood")]
 
     def values(codes: np.ndarray, phrase: Phrase) -> np.ndarray:
-        likely = searcher.quick.spoken(codes, phrase).sum(axis=1, dtype=np.float64)
-        if searcher.embedding is None:
-            return mixture.likelihood * likely
-        near = searcher.embedding.regions(codes) @ searcher.embedding.phrase(phrase)
-        return mixture.likelihood * likely + mixture.similarity * near
+        likely = engine.word_log_likelihoods(codes, phrase).sum(axis=1, dtype=np.float64)
+        if not engine.embeds:
+            return weights.log_likelihood * likely
+        near = engine.vectors(codes) @ engine.embedding.phrase(phrase)
+        return weights.log_likelihood * likely + weights.cosine * near
 
     def less_of_photo(regions: Regions) -> float:
-        if not searcher.embedding or searcher.embedding.probes is None or not len(regions.codes):
+        if engine.probes is None or not len(regions.codes):
             return 0.0
         best = []
-        for probe in searcher.embedding.probes:
-            near = searcher.embedding.regions(regions.codes) @ probe
+        for probe in engine.probes.vectors:
+            near = engine.vectors(regions.codes) @ probe
             best.append(max(20 * near + 2 * np.log(regions.objectness)))
-        return 0.3 * float(np.mean(best) - searcher.embedding.level)
+        return 0.3 * float(np.mean(best) - engine.probes.level)
 
     phrases = [read_phrase(text, searcher.vocabulary) for text in question.phrases]
     answers = []

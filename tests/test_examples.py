@@ -8,11 +8,14 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image, ImageDraw
-from program import draw_photos
 
+from cli.web.settings import Settings
 from indexer import Index
+from tests.cli.web.browser_fixtures import serving
+from tests.program import draw_photos
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -43,7 +46,7 @@ def run(
 
 
 def a_word_of(checkpoint: Path) -> str:
-    from dcsearch.model.checkpoint import load_checkpoint
+    from dcsearch.checkpoint.checkpoint import load_checkpoint
 
     return load_checkpoint(checkpoint).vocabulary.words[1]
 
@@ -111,6 +114,29 @@ def test_index_and_query_finds_the_photo_and_a_second_run_leaves_it_alone(
     assert first.splitlines()[1].startswith("1. ball.png at (")
     assert second.splitlines()[0] == "0 photos indexed, 1 unchanged"
     assert second.splitlines()[1:] == first.splitlines()[1:]
+
+
+def test_a_program_asks_the_server(
+    photo: Path,
+    tiny_checkpoint_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw_photos(photo.parent, 2)
+    database = tmp_path / "i.db"
+    with Index.open(database, create=True, model=tiny_checkpoint_path) as index:
+        index.add([photo.parent])
+    settings = Settings(
+        database=str(database), model=tiny_checkpoint_path, thumbnails=tmp_path / "thumbnails"
+    )
+    with serving(settings) as site:
+        printed = run("ask_the_server.py", "a dog", site, monkeypatch=monkeypatch, capsys=capsys)
+        with pytest.raises(SystemExit, match="the model knows no word of 'xqzw'; try other words"):
+            run("ask_the_server.py", "xqzw", site, monkeypatch=monkeypatch, capsys=capsys)
+    lines = printed.splitlines()
+    assert lines[0].startswith(f"1. {photo.parent}/")
+    assert lines[3].startswith(f"most like the first: {photo.parent}/")
 
 
 def test_the_demos_photos_are_real_and_a_second_run_leaves_them_alone(
@@ -196,6 +222,31 @@ def test_the_search_benchmark_compares_with_looking_at_every_region(
     assert {"cold: the whole program", "cold: answer and history"} < set(content["seconds"])
     assert "1.000 of 2" in printed  # of the exhaustive ten best
     assert "--exact / search" in printed
+
+
+def test_the_benchmark_of_the_server_compares_with_the_library(
+    tiny_checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_photos(tmp_path / "photos")
+    phrases = [f"a {colour} {noun}" for colour in ("red", "blue") for noun in ("dog", "cat", "cup")]
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "serve.py"))
+    settings = Settings(
+        database=str(tmp_path / "i.db"), model=tiny_checkpoint_path, thumbnails=tmp_path / "small"
+    )
+    with Index.open(tmp_path / "i.db", create=True, model=tiny_checkpoint_path) as index:
+        index.add([tmp_path / "photos"])
+        with serving(settings) as site, httpx.Client(base_url=site, timeout=60) as client:
+            compared = benchmark["turns"](index, client, phrases)
+            timing, statuses = benchmark["at_once"](site, phrases, 4)
+            memory = benchmark["many"](site, os.getpid(), phrases, 20)
+    assert {name: len(each.seconds) for name, each in compared.items()} == {
+        "library": 3,
+        "GET /api/v1/search": 3,
+    }
+    assert (len(timing.seconds), statuses) == (6, {200: 6})
+    assert all(mebibytes > 0 for mebibytes in memory.values())
+    assert len(memory) == 2
 
 
 def test_the_nouns_benchmark_tells_what_is_among_the_ten_best(
@@ -284,7 +335,14 @@ def test_the_demo_on_photos_of_ones_own_indexes_them_asks_and_says_where_to_look
         "--save|demo/answers/it-s-a-dog|--sheet|demo/answers/it-s-a-dog.png|",
     ]
     assert "Look at:\n  demo/answers/it-s-a-dog.png" in ran.stdout
+    assert f"{listener}/dcsearch serve --db demo/your-photos.db --open" in ran.stdout
     assert f'{listener}/dcsearch query "a white cup" --db demo/your-photos.db' in ran.stdout
+
+
+def test_the_demo_serves_what_it_indexed_where_that_is_asked_for(listener: Path) -> None:
+    ran, calls = run_demo(listener, PHOTOS="photos", QUERY="a dog", SERVE="1")
+    assert ran.returncode == 0
+    assert calls.splitlines()[-1] == "serve|--db|demo/your-photos.db|--open|"
 
 
 def test_the_demo_asks_three_phrases_and_goes_on_when_some_photos_cannot_be_read(

@@ -57,8 +57,28 @@ def test_only_the_top_floor_speaks(path: Path) -> None:
             assert not names & SPEAKING_ATTRIBUTES, f"{path.name}:{node.lineno}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=identify)
+def test_only_the_store_knows_the_database(path: Path) -> None:
+    """`evaluations.py` is no index: it keeps a cache of its own."""
+    parts = path.relative_to(ROOT).parts
+    if parts[:2] == ("indexer", "store") or parts == ("indexer", "evaluations.py"):
+        return
+    for module, node in imports(ast.parse(path.read_text())):
+        assert module.split(".")[0] not in {"sqlalchemy", "alembic", "sqlite3"}, f"{node.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=identify)
+def test_the_command_line_uses_an_index_by_its_door(path: Path) -> None:
+    if path.relative_to(ROOT).parts[0] != "cli":
+        return
+    beside = ("indexer.document", "indexer.evaluations", "indexer.models.", "indexer.photos.")
+    for module, node in imports(ast.parse(path.read_text())):
+        if module.startswith("indexer.") and not module.startswith(beside):
+            raise AssertionError(f"{path.name}:{node.lineno} imports {module}")
+
+
 def test_nothing_heavy_is_imported_by_the_command_line_before_a_command_runs() -> None:
-    """Follows the imports at the top of files from cli.main on; test_cli_main runs --help."""
+    """Follows the imports at the top of files from cli.main on; cli/test_main.py runs --help."""
     waiting, seen = ["cli.main"], set[str]()
     while waiting:
         module = waiting.pop()

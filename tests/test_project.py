@@ -10,9 +10,14 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+import cli
+import dcsearch
+from indexer.health.surroundings import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dcsearch", "indexer", "cli")
@@ -24,6 +29,7 @@ IMPORTED_AS = {
     "faiss-gpu-cu12": "faiss",
     "pillow": "PIL",
     "pillow-heif": "pillow_heif",
+    "python-multipart": "python_multipart",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
 }
@@ -93,7 +99,15 @@ def test_the_console_script_resolves(project: dict[str, Any]) -> None:
 def test_the_version_is_the_newest_of_the_changelog(project: dict[str, Any]) -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     releases = re.findall(r"^## \[(\d[^]]*)\]", changelog, flags=re.MULTILINE)
-    assert releases[0] == project["version"]
+    assert releases[0] == dcsearch.__version__
+    assert project["dynamic"] == ["version"]
+
+
+def test_the_doctor_looks_for_every_extra_of_users(project: dict[str, Any]) -> None:
+    extras = project["optional-dependencies"]
+    assert {*EXTRAS, "demo", "dev", "gpu"} == {*extras}
+    for name, (_, package) in EXTRAS.items():
+        assert package in import_names(extras[name])
 
 
 def test_extras_that_messages_name_exist(project: dict[str, Any]) -> None:
@@ -119,7 +133,8 @@ def test_extras_that_messages_name_exist(project: dict[str, Any]) -> None:
 def test_everything_imported_is_a_dependency(project: dict[str, Any]) -> None:
     declared = import_names(project["dependencies"])
     extras = project["optional-dependencies"]
-    optional = import_names([*extras["heif"], *extras["eval"]])
+    names = ("heif", "tiff", "eval", "web", "postgres")
+    optional = import_names([one for name in names for one in extras[name]])
     imported = {
         module.partition(".")[0] for path in sources(*PACKAGES) for module in imported_modules(path)
     }
@@ -180,3 +195,34 @@ def test_a_python_without_its_venv_module_is_named_with_the_package_that_has_it(
         "python3 cannot make virtual environments; on Debian and Ubuntu: "
         "sudo apt install python3-venv\n"
     )
+
+
+@pytest.mark.parametrize("package", [dcsearch, cli])
+def test_public_names_are_there_sorted_and_documented(package: ModuleType) -> None:
+    assert package.__doc__
+    assert package.__all__ == sorted(package.__all__)
+    for name in package.__all__:
+        assert hasattr(package, name)
+    defined = {
+        name
+        for name, value in vars(package).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert defined == {name for name in package.__all__ if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("package", ["dcsearch", "indexer", "cli"])
+def test_every_package_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").exists()
+
+
+def test_the_citation_has_the_version_and_hosted_tests_every_python_claimed(
+    project: dict[str, Any],
+) -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {dcsearch.__version__}\n" in citation
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    tested = re.findall(r'"(3\.\d+)"', workflow)
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert tested == claimed
+    assert "make test" in workflow

@@ -10,8 +10,10 @@ from PIL import Image
 
 from dcsearch.data.dataset import Dataset
 from dcsearch.data.findings import PROBLEMS, Finding, Kind
-from dcsearch.data.form import Form
+from dcsearch.data.formats import DatasetFormat
 from dcsearch.data.regions import AnnotatedPhoto
+from dcsearch.errors import MachineFault
+from dcsearch.machine import machine_fault
 from dcsearch.vocabulary import words_of
 
 PROPORTION_TOLERANCE = 0.02  # more than rounding a small photo's sides can make
@@ -21,7 +23,7 @@ PROPORTION_TOLERANCE = 0.02  # more than rounding a small photo's sides can make
 class DataCheck:
     """What a dataset holds, what is wrong with it and what the rules of its reader leave out."""
 
-    form: Form
+    form: DatasetFormat
     photos: int
     photos_without_regions: int
     regions: int
@@ -51,17 +53,18 @@ def check_dataset(
     listed: int = 20,
     report: Callable[[int], None] | None = None,
 ) -> DataCheck:
-    """Reads all of a dataset, past every problem.
+    """Read all of a dataset, past every problem.
 
     Args:
-        dataset: of any form.
+        dataset: of any format.
         open_photos: decode every photo too, and compare its proportions with the annotation's.
         listed: so many problems of each kind are kept with their place.
-        report: told how many photos are done.
+        report: called with the number of photos done.
 
     Raises:
         DataError: the dataset cannot be found, or a file of it cannot be read at all.
-        UsageError: the dataset's options do not fit its form.
+        UsageError: the dataset's options do not fit its format.
+        MachineFault: the machine does not let a photo be read just now.
     """
     kinds: Counter[Kind] = Counter()
     first: list[Finding] = []
@@ -117,6 +120,10 @@ def _opened(photo: AnnotatedPhoto) -> list[Finding]:
             image.load()
             width, height = image.size
     except Exception as error:  # a damaged file makes Pillow raise almost anything
+        if (fault := machine_fault(error)) is not None:
+            raise MachineFault(
+                f"{photo.path} cannot be read just now: {fault}", fault.cure
+            ) from None
         return [_problem(Kind.unreadable, photo, " ".join(str(error).split()))]
     if abs(width / height * photo.height / photo.width - 1) <= PROPORTION_TOLERANCE:
         return []

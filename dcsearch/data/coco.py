@@ -2,7 +2,7 @@
 
 {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "name"}],
 "annotations": [{"image_id", "category_id", "bbox": [x, y, width, height], "iscrowd"}]}. Crowd
-regions, which are a box around many things that nobody counted, are left out.
+regions, boxes around uncounted instances, are left out.
 """
 
 import json
@@ -15,8 +15,32 @@ from dcsearch.data.findings import Finding, Found, Kind, entry
 from dcsearch.data.frame import Frame
 from dcsearch.data.json_file import read_text
 from dcsearch.data.photo_folders import PhotoFolders
+from dcsearch.data.reader import Reader, Source, split_of
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.errors import DataError
+
+
+class CocoReader(Reader):
+    """A file of instances, or a folder with some, beside the photos."""
+
+    marks = ("instances_*.json", "annotations/instances_*.json")
+    file = "instances_*.json of COCO"
+
+    def recognises(self, beginning: bytes) -> bool:
+        """Whether it begins as a JSON object."""
+        return beginning.startswith(b"{")
+
+    def photos(self, source: Source, found: Found) -> Iterator[AnnotatedPhoto]:
+        """The photos of the file, or of the folder's instances_X.json for the split X."""
+        file = self.annotation(source)
+        name = split_of(file)  # such as val2017
+        bases = (file.parent, file.parent.parent)
+        usual = [base / place for base in bases for place in (name, f"images/{name}", "images")]
+        folders = PhotoFolders(source.images, [*usual, file.parent])
+        return photos_of_coco(file, folders, found=found)
+
+
+READER = CocoReader()
 
 
 def photos_of_coco(
@@ -31,7 +55,7 @@ def photos_of_coco(
     Args:
         instances: instances_*.json.
         folders: with the photos.
-        found: told of what is malformed or left out.
+        found: called for what is malformed or left out.
 
     Raises:
         DataError: a file cannot be read or is of another form, or what `found` raises.

@@ -1,6 +1,6 @@
-"""Findings: what a reader meets in a dataset that cannot be used, or that its rules leave out.
+"""Findings: what a reader finds in a dataset that cannot be used, or that its rules leave out.
 
-A reader tells each one to a function. `refuse`, the default, stops at the first that nobody but the
+A reader calls a function with each one. `refuse`, the default, stops at the first that only the
 user can mend; a check collects them all, and the reader goes on with the next entry.
 """
 
@@ -40,7 +40,7 @@ PROBLEMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was met."""
+    """One problem or omission."""
 
     kind: Kind
     place: str  # the file, and where in it
@@ -67,7 +67,7 @@ def refuse(finding: Finding) -> None:
 
 @contextmanager
 def entry(place: str, found: Found) -> Iterator[None]:
-    """Tells `found` of the entry that the block could not read, instead of raising."""
+    """Call `found` for the entry that the block could not read, instead of raising."""
     try:
         yield
     except (

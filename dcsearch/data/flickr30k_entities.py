@@ -1,8 +1,8 @@
 """Flickr30k Entities: Annotations/ID.xml with the boxes, Sentences/ID.txt with the phrases.
 
 A sentence marks its phrases as [/EN#7/people a man]; 7 is a chain: all phrases of a photo that mean
-the same things. An object of the annotation has the <name>s of its chains and a <bndbox> whose
-edges name pixels, the first of them 1. A chain that is the scene, or is not to be seen, has no box.
+the same object. An object of the annotation has the <name>s of its chains and a <bndbox> whose
+edges name pixels, the first of them 1. A chain that is the scene, or is not visible, has no box.
 """
 
 import re
@@ -12,10 +12,38 @@ from pathlib import Path
 
 from dcsearch.data.findings import Finding, Found, Kind, entry
 from dcsearch.data.frame import Box, Frame
+from dcsearch.data.json_file import read_text
 from dcsearch.data.photo_folders import PhotoFolders
+from dcsearch.data.reader import Reader, Source
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
+from dcsearch.errors import DataError
 
 _MARKED = re.compile(r"\[/EN#([^/\s\[\]]+)/(\S+) ([^\[\]]+)\]")
+
+
+class Flickr30kEntitiesReader(Reader):
+    """A folder with Annotations and Sentences."""
+
+    marks = ("Annotations/*.xml",)
+    folder = "Annotations and Sentences of Flickr30k Entities"
+
+    def recognises(self, beginning: bytes) -> bool:
+        """No single file is a dataset."""
+        return False
+
+    def photos(self, source: Source, found: Found) -> Iterator[AnnotatedPhoto]:
+        """The photos of the folder, those of the split X by X.txt."""
+        if not any(self.files(source.path)):
+            raise DataError(f"{source.path} is no folder with Annotations of Flickr30k Entities")
+        ids = None
+        if source.split is not None:
+            ids = read_text((source.splits or source.path) / f"{source.split}.txt").split()
+        names = ("flickr30k-images", "flickr30k_images", "images", ".")
+        folders = PhotoFolders(source.images, [source.path / name for name in names])
+        return photos_of_flickr30k_entities(source.path, folders, ids=ids, found=found)
+
+
+READER = Flickr30kEntitiesReader()
 
 
 def photos_of_flickr30k_entities(
@@ -31,7 +59,7 @@ def photos_of_flickr30k_entities(
         folder: with Annotations and Sentences.
         folders: with the photos.
         ids: of the photos to keep, None for all.
-        found: told of what is malformed or left out.
+        found: called for what is malformed or left out.
 
     Raises:
         DataError: what `found` raises.
@@ -45,7 +73,7 @@ def photos_of_flickr30k_entities(
         with entry(str(annotation), found):
             frame, boxes = _boxes(annotation, found)
             with entry(str(sentences), found):
-                captions, phrases = _sentences(sentences.read_text(encoding="utf-8"))
+                captions, phrases = _sentences(sentences.read_text(encoding="utf-8-sig"))
                 photo = AnnotatedPhoto(
                     path=folders.path(f"{identity}.jpg"),
                     width=frame.width,
@@ -70,16 +98,17 @@ def _boxes(file: Path, found: Found) -> tuple[Frame, dict[str, list[Box]]]:
     root = ElementTree.fromstring(file.read_bytes(), parser=parser)
     frame = Frame.of({side: _text(root, f"size/{side}") for side in ("width", "height")})
     boxes: dict[str, list[Box]] = {}
-    for number, thing in enumerate(root.iterfind("object"), start=1):
+    for number, annotated in enumerate(root.iterfind("object"), start=1):
         place = f"{file} object {number}"
         with entry(place, found):
-            if thing.find("bndbox") is None:
+            if annotated.find("bndbox") is None:
                 continue
             x0, y0, x1, y1 = (
-                float(_text(thing, f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")
+                float(_text(annotated, f"bndbox/{edge}"))
+                for edge in ("xmin", "ymin", "xmax", "ymax")
             )
             box = frame.fitted((x0 - 1, y0 - 1, x1, y1), place, found)
-            for name in thing.iterfind("name"):
+            for name in annotated.iterfind("name"):
                 own = boxes.setdefault(name.text or "", [])
                 if box is not None and box not in own:
                     own.append(box)

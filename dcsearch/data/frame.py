@@ -19,10 +19,10 @@ class Frame(NamedTuple):
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Frame":
-        """The frame that an object with "width" and "height" tells.
+        """The frame of an object with "width" and "height".
 
         Raises:
-            ValueError, KeyError, TypeError, OverflowError: it tells none.
+            ValueError, KeyError, TypeError, OverflowError: it has none.
         """
         width, height = int(row["width"]), int(row["height"])
         if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     def fitted(self, edges: Iterable[Any], place: str, found: Found) -> Box | None:
         """The part of the box that lies inside; None where nothing does.
 
-        `found` is told of boxes that reach out by more than a pixel, and of those left out.
+        `found` is called for boxes that reach out by more than a pixel, and of those left out.
 
         Raises:
             ValueError, TypeError, OverflowError: it is not four finite numbers.

@@ -14,13 +14,13 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def read_text(file: Path) -> str:
-    """The text of a UTF-8 file.
+    """The text of a UTF-8 file, without the mark that some programs begin it with.
 
     Raises:
         DataError: there is no such file, or it is no text.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"no such file: {file}") from None
     except (OSError, ValueError) as error:
@@ -30,7 +30,7 @@ def read_text(file: Path) -> str:
 def array_entries(file: Path, found: Found) -> Iterator[Any]:
     """The entries of a file that is one JSON array; only one of them at a time is an object.
 
-    `found` is told where the array breaks off, which ends it.
+    `found` is called where the array breaks off, which ends it.
 
     Raises:
         DataError: there is no such file, it is no text, or what `found` raises.

@@ -1,4 +1,4 @@
-"""Photos with regions and phrases, as JSON lines: the one form that all datasets are read into.
+"""Photos with regions and phrases, as JSON lines: the format that all datasets are read into.
 
 One object a line: {"image": path beside the file, "width", "height": the frame of the boxes (not
 of the file), "regions": [{"box": [x0, y0, x1, y1], "phrases": [...], "long_phrases": [...],
@@ -6,6 +6,7 @@ of the file), "regions": [{"box": [x0, y0, x1, y1], "phrases": [...], "long_phra
 may be absent; what else stands there is passed over.
 """
 
+import codecs
 import contextlib
 import json
 import os
@@ -28,7 +29,7 @@ class AnnotatedRegion:
     phrases: tuple[str, ...]
     long_phrases: tuple[str, ...]
     kind: str
-    parts: tuple[Box, ...] = ()  # the single boxes, where the phrase means several things
+    parts: tuple[Box, ...] = ()  # the single boxes, where the phrase means several objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +57,14 @@ def photos_of_lines(file: Path, found: Found = refuse) -> Iterator[AnnotatedPhot
 
     Args:
         file: JSON lines.
-        found: told of each line that is malformed, which is left out, and of each malformed
+        found: called for each line that is malformed, which is left out, and of each malformed
             region, which its photo then lacks.
 
     Raises:
         DataError: no such file, or what `found` raises.
     """
     try:
-        lines = file.read_bytes().split(b"\n")
+        lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except FileNotFoundError:
         raise DataError(f"no such file: {file}; it should hold one JSON object a photo") from None
     except OSError as error:

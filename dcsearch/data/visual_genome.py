@@ -19,6 +19,7 @@ from dcsearch.data.findings import Finding, Found, Kind, entry
 from dcsearch.data.frame import Frame
 from dcsearch.data.json_file import array_entries, read_text
 from dcsearch.data.photo_folders import PhotoFolders
+from dcsearch.data.reader import Reader, Source
 from dcsearch.data.regions import AnnotatedPhoto, AnnotatedRegion
 from dcsearch.errors import DataError
 from dcsearch.vocabulary import words_of
@@ -48,6 +49,37 @@ class VisualGenomeRules:
 PAPER = VisualGenomeRules()
 
 
+class VisualGenomeReader(Reader):
+    """region_descriptions.json, image_data.json beside it."""
+
+    marks = ("*region_descriptions*.json",)
+    file = "region_descriptions.json of Visual Genome"
+    file_per_split = False
+
+    def recognises(self, beginning: bytes) -> bool:
+        """Whether it begins as a JSON array."""
+        return beginning.startswith(b"[")
+
+    def photos(self, source: Source, found: Found) -> Iterator[AnnotatedPhoto]:
+        """The photos of the file, those of a split by densecap_splits.json; `source.rules` are
+        VisualGenomeRules, the paper's by default."""
+        file = self.annotation(source)
+        folder = file.parent
+        image_data = folder / file.name.replace("region_descriptions", "image_data")
+        if image_data == file or not image_data.exists():
+            image_data = folder / "image_data.json"
+        ids = None
+        if source.split is not None:
+            ids = split_ids(source.splits or folder / "densecap_splits.json", source.split)
+        usual = (folder / "VG_100K", folder / "VG_100K_2", folder / "images", folder)
+        folders = PhotoFolders(source.images, usual)
+        rules = source.rules if isinstance(source.rules, VisualGenomeRules) else PAPER
+        return photos_of_visual_genome(file, image_data, folders, ids=ids, rules=rules, found=found)
+
+
+READER = VisualGenomeReader()
+
+
 def photos_of_visual_genome(
     descriptions: Path,
     image_data: Path,
@@ -67,7 +99,7 @@ def photos_of_visual_genome(
         folders: with the photos.
         ids: of the photos to keep, None for all.
         rules: what else to leave out.
-        found: told of what is malformed or left out.
+        found: called for what is malformed or left out.
 
     Raises:
         DataError: a file cannot be read, or what `found` raises.
@@ -79,14 +111,14 @@ def photos_of_visual_genome(
     for number, row in enumerate(array_entries(image_data, found), start=1):
         with entry(f"{image_data} entry {number}", found):
             frames[_image_id(row)] = Frame.of(row)
-    seen = set[int]()
+    annotated = set[int]()
     for number, row in enumerate(array_entries(descriptions, found), start=1):
         identity, photo = None, None
         with entry(f"{descriptions} entry {number}", found):
             identity = _image_id(row)
         if identity is None or (ids is not None and identity not in ids):
             continue
-        seen.add(identity)
+        annotated.add(identity)
         place = f"{descriptions} image {identity}"
         with entry(place, found):
             regions = row["regions"]
@@ -105,7 +137,7 @@ def photos_of_visual_genome(
             )
         if photo is not None:
             yield photo
-    for identity in sorted((ids or frozenset()) - seen):
+    for identity in sorted((ids or frozenset()) - annotated):
         reason = "the split names it, but it is not annotated"
         place = f"{descriptions} image {identity}"
         found(Finding(kind=Kind.unannotated, place=place, reason=reason, mended=True))
@@ -136,7 +168,7 @@ def stripped(phrase: str) -> str:
 
 
 def _image_id(row: dict[str, Any]) -> int:
-    holders = (row, *row.get("regions", [])[:1])  # some releases tell it in the regions only
+    holders = (row, *row.get("regions", [])[:1])  # some releases have it in the regions only
     for key, holder in (("id", row), *(("image_id", holder) for holder in holders)):
         if key in holder:
             return int(holder[key])

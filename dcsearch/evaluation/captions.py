@@ -32,11 +32,13 @@ has <UNK> for those that its model does not know.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import torch
 
+from dcsearch.checkpoint.checkpoint import Checkpoint
+from dcsearch.choices import CaptionProtocol, CaptionRank
 from dcsearch.data.regions import AnnotatedPhoto, Box
 from dcsearch.describe import Description
 from dcsearch.errors import DataError, UsageError
@@ -45,12 +47,11 @@ from dcsearch.evaluation.merging import merge_boxes, overlaps
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.published import RUNTIME, caption_rows
 from dcsearch.evaluation.report import Example, HeatMap, MarkedBox, Measure, Report, Row, Table
-from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.language import pad_tokens
 from dcsearch.vocabulary import words_of
 
-PROTOCOLS = ("fixed", "reference")
-RANKS = ("objectness", "caption")
+PROTOCOLS = get_args(CaptionProtocol)
+RANKS = get_args(CaptionRank)
 OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)
 METEORS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 REFERENCE_SIDE = 720  # pixels of the longer side of the frame of "reference"
@@ -89,8 +90,8 @@ def evaluate_captions(
     checkpoint: Checkpoint,
     *,
     meteor: Meteor,
-    protocol: str = "fixed",
-    rank: str = "objectness",
+    protocol: CaptionProtocol = "fixed",
+    rank: CaptionRank = "objectness",
     long_phrases: bool = False,
     seconds: Mapping[str, float] | None = None,
     source: str = "model",
@@ -115,7 +116,7 @@ def evaluate_captions(
         seconds: a photo, by stage. The paper's are "proposals", "CNN" and "RNN", ours has
             "opening" too; "total" is the sum unless it is given.
         source: where the regions come from, for the report.
-        on_progress: told ("captions", photos done, photos).
+        on_progress: called with ("captions", photos done, photos).
 
     Raises:
         UsageError: an unknown protocol or rank, or METEOR's program stopped.
@@ -284,19 +285,19 @@ def _match(
     captions = [" ".join(words_of(description.captions[index])) for index in order]
     bag = tuple(dict.fromkeys(text for own in truth.references for text in own))
     candidates = np.flatnonzero(first & (overlap > 0)).tolist()
-    told = meteor(
+    similarity = meteor(
         [(caption, bag) for caption in captions]
         + [(captions[index], truth.references[taken[index]]) for index in candidates]
     )
     own = np.zeros(len(order))
-    own[candidates] = told[len(captions) :]
+    own[candidates] = similarity[len(captions) :]
     return _Matched(
         order=order,
         scores=scores[order],
         overlap=overlap,
         first=first,
         meteor=own,
-        language=np.array(told[: len(captions)], dtype=np.float64),
+        language=np.array(similarity[: len(captions)], dtype=np.float64),
         annotated=len(annotated),
         truths=len(truth.boxes),
     )

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from dcsearch.data.pixels import open_annotated
+from dcsearch.data.proposals import Proposer
 from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.describe import Describer, Description
-from dcsearch.evaluation.proposals import Proposer
 
 
 def describe_annotated(

@@ -20,9 +20,9 @@ from dcsearch.describe import Description
 from dcsearch.errors import DataError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
-from dcsearch.mixed_score import MixedScorer
-from dcsearch.phrase import Phrase, known_phrase
-from dcsearch.region_score import OBJECTNESS_WEIGHT, region_scores
+from dcsearch.scoring.formula import OBJECTNESS_WEIGHT, region_scores
+from dcsearch.scoring.phrase import Phrase, known_phrase
+from dcsearch.scoring.scorer import Engine, RegionScorer
 
 RECALLS = (1, 5, 10)
 OVERLAP = 0.5
@@ -59,7 +59,7 @@ class _Grounded(NamedTuple):
 def evaluate_grounding(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: MixedScorer,
+    scorer: RegionScorer[Engine],
     *,
     long_phrases: bool = False,
     source: str = "model",
@@ -67,7 +67,7 @@ def evaluate_grounding(
 ) -> Report:
     """How well the regions aligned to phrases cover what the phrases are said of.
 
-    The regions of a photo are ranked for a phrase by `region_scores`, as retrieval does; those
+    The regions of a photo are ranked for a phrase by value and objectness; those
     that tie keep their order of objectness. All regions are ranked, without suppression of those
     that overlap. Each phrase counts once a photo; one without a known word, or whose photo has no
     region, is missed.
@@ -90,7 +90,7 @@ def evaluate_grounding(
         scorer: of the checkpoint that made the codes.
         long_phrases: ask for the long phrases too.
         source: where the regions come from, for the report.
-        on_progress: told ("phrases", photos done, photos).
+        on_progress: called with ("phrases", photos done, photos).
 
     Raises:
         DataError: there is no phrase.
@@ -99,7 +99,7 @@ def evaluate_grounding(
 
     @cache
     def read(text: str) -> Phrase | None:
-        return known_phrase(text, scorer.checkpoint.vocabulary)
+        return known_phrase(text, scorer.engine.vocabulary)
 
     grounded: list[_Grounded] = []
     unknown = 0
@@ -119,8 +119,8 @@ def evaluate_grounding(
     of_size = {s: [g for g in grounded if g.size == s] for s in ("small", "medium", "large")}
     return Report(
         protocol="grounding",
-        model_name=scorer.checkpoint.name,
-        model_sha256=scorer.checkpoint.sha256,
+        model_name=scorer.engine.name,
+        model_sha256=scorer.engine.sha256,
         settings={
             "photos": len(photos),
             "phrases": len(grounded),
@@ -132,7 +132,7 @@ def evaluate_grounding(
             "objectness weight": OBJECTNESS_WEIGHT,
         },
         tables=(
-            _table("Grounding", {scorer.checkpoint.name: grounded}),
+            _table("Grounding", {scorer.engine.name: grounded}),
             _table("By kind of phrase", {kind or "none": own for kind, own in of_kind.items()}),
             _table("By size of box", {size: own for size, own in of_size.items() if own}),
         ),
@@ -169,13 +169,14 @@ def _said(photo: AnnotatedPhoto, *, long_phrases: bool) -> dict[str, list[Annota
 
 
 def _scores(
-    description: Description, phrases: dict[str, Phrase], scorer: MixedScorer
+    description: Description, phrases: dict[str, Phrase], scorer: RegionScorer[Engine]
 ) -> dict[str, np.ndarray]:
     """Scores (N,) of the regions of a photo for each phrase."""
     if not phrases:
         return {}
-    likelihoods = scorer.values(description.codes, list(phrases.values()))  # (N, M)
-    scores = region_scores(likelihoods, description.objectness)
+    values = scorer.values(description.codes, list(phrases.values()))  # (N, M)
+    # Neither the prior of a phrase nor the photo's hubness changes the order within a photo.
+    scores = region_scores(values, 0.0, scorer.weights.objectness_score(description.objectness))
     return dict(zip(phrases, scores.T, strict=True))
 
 

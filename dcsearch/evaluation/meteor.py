@@ -132,7 +132,7 @@ class Meteor:
 
     def close(self) -> None:
         """Ends the program; it may have ended already."""
-        with contextlib.suppress(BrokenPipeError):  # what it was never told
+        with contextlib.suppress(BrokenPipeError):  # it had closed its input
             self._resources.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Progress: what a long evaluation tells of itself."""
+"""Progress: how a long evaluation reports how far it is."""
 
 from collections.abc import Callable
 
@@ -6,4 +6,4 @@ Progress = Callable[[str, int, int], None]  # (what is counted, done, of)
 
 
 def silent(what: str, done: int, of: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""

@@ -68,7 +68,7 @@ class MarkedBox:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A photo to look at, with what was found in it."""
+    """A photo of the report, with what was found in it."""
 
     title: str
     path: Path

@@ -13,7 +13,7 @@ drawn at random, is reported beside.
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +22,13 @@ from torchvision.ops import box_iou
 
 from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.describe import Description
-from dcsearch.errors import DataError, UsageError
+from dcsearch.errors import Cure, DataError, UsageError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.evaluation.published import retrieval_rows
 from dcsearch.evaluation.report import Box, Curve, Example, MarkedBox, Measure, Report, Row, Table
-from dcsearch.evaluation.rivals import Drawn, align_rivals, only_ranks_matter
-from dcsearch.evaluation.scoring import Alignment, Scoring, align
-from dcsearch.likelihood import LikelihoodScorer
-from dcsearch.model.fcln import METHODS
+from dcsearch.evaluation.scoring import PhraseScores, Scoring, score_phrases
+from dcsearch.model.config import METHODS
+from dcsearch.scoring.torch_engine import TorchEngine
 
 RECALLS = (1, 5, 10)
 OVERLAPS = (0.1, 0.3, 0.5)
@@ -67,7 +66,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one draw came to."""
+    """The ranks and overlaps of one draw."""
 
     ranks: np.ndarray  # (Q,) of the source photos, 1 is best; tied photos share their mean rank
     overlaps: np.ndarray  # (Q * phrases,) IoU of the aligned region with the phrase's boxes
@@ -103,8 +102,9 @@ def draw_queries(
             askable.append((index, boxes_of))
     if len(askable) < queries:
         raise UsageError(
-            f"only {len(askable)} photos have {phrases} phrases or more; ask for at most "
-            f"that many with --queries"
+            f"only {len(askable)} photos have {phrases} phrases or more",
+            Cure.FEWER_QUERIES,
+            photos=len(askable),
         )
     drawn = []
     for index, boxes_of in chance.sample(askable, queries):
@@ -119,7 +119,7 @@ def draw_queries(
 def evaluate_retrieval(
     photos: Sequence[AnnotatedPhoto],
     described: Sequence[Description],
-    scorer: LikelihoodScorer,
+    engine: TorchEngine,
     *,
     images: int = 1000,
     queries: int = 100,
@@ -137,7 +137,7 @@ def evaluate_retrieval(
     Args:
         photos: annotated; the pool of each seed is drawn from them.
         described: what the network saw in each, boxes in the annotation's frame.
-        scorer: of the same checkpoint.
+        engine: of the same checkpoint.
         images: in the pool; all where there are fewer.
         queries: a seed.
         phrases: a query.
@@ -145,7 +145,7 @@ def evaluate_retrieval(
         seeds: draws, from seed 0 on.
         scorings: ways to score; a row for each.
         source: where the boxes come from, for the settings.
-        on_progress: told ("phrases", photos done, photos).
+        on_progress: called with ("phrases", photos done, photos).
 
     Raises:
         UsageError: too few photos with that many phrases.
@@ -159,22 +159,12 @@ def evaluate_retrieval(
     ]
     described = [_best(description, regions) for description in described]
     texts = sorted({a.text for _, drawn in draws for query in drawn for a in query.phrases})
-    if len(scorings) == 1 and only_ranks_matter(scorings[0]):
-        drawn = [
-            Drawn(one.pool[query.photo], tuple(asked.text for asked in query.phrases))
-            for one in draws
-            for query in one.queries
-        ]
-        alignments = [
-            align_rivals(described, texts, scorer, scorings[0], drawn, on_progress=on_progress)
-        ]
-    else:
-        alignments = align(described, texts, scorer, scorings, on_progress=on_progress)
+    scored = score_phrases(described, texts, engine, scorings, on_progress=on_progress)
     outcomes = [
-        [outcome(one, described, texts, alignment, mean=scoring.mean) for one in draws]
-        for scoring, alignment in zip(scorings, alignments, strict=True)
+        [outcome(one, described, texts, scores, mean=scoring.mean) for one in draws]
+        for scoring, scores in zip(scorings, scored, strict=True)
     ]
-    method = METHODS[scorer.checkpoint.config.method]
+    method = METHODS[engine.checkpoint.config.method]
     rows = [
         Row(
             name=f"{method}, {scoring.name}",
@@ -182,11 +172,11 @@ def evaluate_retrieval(
         )
         for scoring, own in zip(scorings, outcomes, strict=True)
     ]
-    best, worst = _examples(photos, described, texts, draws[0], alignments[0], outcomes[0][0])
+    best, worst = _examples(photos, described, texts, draws[0], scored[0], outcomes[0][0])
     return Report(
         protocol="retrieval",
-        model_name=scorer.checkpoint.name,
-        model_sha256=scorer.checkpoint.sha256,
+        model_name=engine.name,
+        model_sha256=engine.sha256,
         settings={
             "photos": min(images, len(photos)),
             "queries": queries,
@@ -220,7 +210,7 @@ def outcome(
     one: Draw,
     described: Sequence[Description],
     texts: Sequence[str],
-    alignment: Alignment,
+    scored: PhraseScores,
     *,
     mean: str,
 ) -> Outcome:
@@ -229,15 +219,15 @@ def outcome(
     Args:
         one: the draw.
         described: of all photos.
-        texts: M, sorted as the alignment's columns.
-        alignment: of all photos and texts.
+        texts: M, in the order of the scores' columns.
+        scored: all photos and texts.
         mean: over a query's phrases, of "log-probability" or "probability".
     """
     column = {text: index for index, text in enumerate(texts)}
     ranks, overlaps, single = [], [], []
     for query in one.queries:
         columns = [column[asked.text] for asked in query.phrases]
-        values = alignment.scores[np.array(one.pool)][:, columns].astype(np.float64)
+        values = scored.scores[np.array(one.pool)][:, columns].astype(np.float64)
         values = values[:, ~np.isnan(values).any(axis=0)]  # of the phrases that say something
         if values.shape[1] == 0:
             values = np.zeros((len(one.pool), 1))
@@ -246,7 +236,7 @@ def outcome(
         ranks.append(mean_rank(values.mean(axis=1), query.photo))
         source = one.pool[query.photo]
         for asked, index in zip(query.phrases, columns, strict=True):
-            region = int(alignment.regions[source, index])
+            region = int(scored.regions[source, index])
             overlaps.append(_overlap(described[source], region, asked.boxes))
             single.append(_overlap(described[source], region, [asked.box]))
     return Outcome(ranks=np.array(ranks), overlaps=np.array(overlaps), single=np.array(single))
@@ -269,13 +259,13 @@ def _overlap(description: Description, region: int, boxes: Sequence[Box]) -> flo
 
 def _best(description: Description, regions: int) -> Description:
     """The best regions of a photo, as many as asked for."""
-    return Description(
-        width=description.width,
-        height=description.height,
+    return replace(
+        description,
         boxes=description.boxes[:regions],
         objectness=description.objectness[:regions],
         captions=description.captions[:regions],
         codes=description.codes[:regions],
+        placed=None if description.placed is None else description.placed[:regions],
     )
 
 
@@ -327,7 +317,7 @@ def _examples(
     described: Sequence[Description],
     texts: Sequence[str],
     one: Draw,
-    alignment: Alignment,
+    scored: PhraseScores,
     result: Outcome,
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """The queries whose photo ranked best and worst, drawn on that photo."""
@@ -339,7 +329,7 @@ def _examples(
         boxes = []
         for asked in query.phrases:
             boxes += [MarkedBox(box=box, text=asked.text, truth=True) for box in asked.boxes]
-            region = int(alignment.regions[photo, column[asked.text]])
+            region = int(scored.regions[photo, column[asked.text]])
             if region >= 0:
                 found = described[photo].boxes[region].tolist()
                 boxes.append(MarkedBox(box=tuple(found), text=asked.text, truth=False))

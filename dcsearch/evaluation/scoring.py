@@ -1,30 +1,39 @@
-"""Scoring: what the paper's section 4.2 leaves open when phrases rank photos, each with a choice.
+"""Scoring: what the paper's section 4.2 leaves open when phrases rank photos, each as an option.
 
 "Align each phrase to the region that makes it likeliest, and rank photos by the mean probability":
-whether probabilities or their logarithms are averaged, whether END counts, whether long phrases
-are evened out, what an unknown word does, and what else has a say, it does not tell. The defaults
-are what the product does.
+this does not say whether probabilities or their logarithms are averaged, whether END counts,
+whether long phrases are normalised by length, how unknown words are treated, and what else adds to
+a score. The defaults are those of a query.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, get_args
 
 import numpy as np
 
+from dcsearch.choices import Mean, UnknownWords
 from dcsearch.describe import Description
 from dcsearch.errors import UsageError
 from dcsearch.evaluation.progress import Progress, silent
-from dcsearch.hubness import HUBNESS_WEIGHT, hubness_score
-from dcsearch.likelihood import LikelihoodScorer
-from dcsearch.phrase import Phrase, known_phrase
-from dcsearch.region_score import MIXTURES, OBJECTNESS_WEIGHT, Mixture, region_scores
-from dcsearch.similarity import SimilarityScorer, photo_hubness
+from dcsearch.scoring.best_regions import best_regions
+from dcsearch.scoring.formula import (
+    HUBNESS_WEIGHT,
+    OBJECTNESS_WEIGHT,
+    SCORES,
+    Floats,
+    Term,
+    Weights,
+    region_scores,
+)
+from dcsearch.scoring.phrase import Phrase, known_phrase
+from dcsearch.scoring.scorer import RegionScorer
+from dcsearch.scoring.torch_engine import TorchEngine
 from dcsearch.vocabulary import Vocabulary
 
-MEANS = ("log-probability", "probability")
-UNKNOWNS = ("dropped", "spoken")
-_LIKELIHOOD = MIXTURES["likelihood"]
+MEANS = get_args(Mean)
+UNKNOWNS = get_args(UnknownWords)
 NOWHERE = -1e9  # score of a photo without regions
 
 
@@ -32,10 +41,10 @@ NOWHERE = -1e9  # score of a photo without regions
 class Scoring:
     """One way to score regions and photos for phrases."""
 
-    mean: str = "log-probability"  # or "probability", the paper's word
+    mean: Mean = "log-probability"  # or "probability", the paper's word
     end: bool = True  # the phrase must end where it ends
     per_word: bool = False  # the log-likelihood divided by its words, END counted where it counts
-    unknown: str = "dropped"  # words outside the vocabulary; or "spoken", as the unknown word
+    unknown: UnknownWords = "dropped"  # words outside the vocabulary; "spoken": as <unk>
     objectness_weight: float = OBJECTNESS_WEIGHT  # of log objectness, >= 0
     prior: float = 0.0  # share of log p(phrase), its mean over all regions, that is taken off
     likelihood: float = 1.0  # weight of the log-likelihood
@@ -57,9 +66,18 @@ class Scoring:
             raise UsageError("the weights of a score and the prior's share are at least 0")
 
     @property
+    def weights(self) -> Weights:
+        """The weights of the terms."""
+        return Weights(
+            log_likelihood=self.likelihood,
+            cosine=self.similarity,
+            objectness=self.objectness_weight,
+            hubness=self.hubness,
+        )
+
+    @property
     def name(self) -> str:
-        """What differs from the likelihood as the product takes it, in words; "likelihood" for that
-        itself."""
+        """What differs from a query scored by likelihood, in words; "likelihood" for nothing."""
         default = Scoring()
         parts = []
         if self.mean != default.mean:
@@ -76,31 +94,61 @@ class Scoring:
             parts.append(f"hubness {self.hubness:g}")
         if self.prior:
             parts.append(f"prior {self.prior:g}")
-        mixture = Mixture(self.likelihood, self.similarity)
-        if mixture in MIXTURES.values():
-            parts += [own for own, mixed in MIXTURES.items() if mixed == mixture != _LIKELIHOOD]
-        else:
+        own = (self.likelihood, self.similarity)
+        names = [name for name, of in SCORES.items() if (of.log_likelihood, of.cosine) == own]
+        parts += [name for name in names if name != "likelihood"]
+        if not names:
             parts.append(f"likelihood {self.likelihood:g}, similarity {self.similarity:g}")
         return ", ".join(parts) or "likelihood"
 
 
-class Alignment(NamedTuple):
-    """Every phrase's aligned region in every photo."""
+def other_scorings(chosen: Scoring, *, embedding: bool, probes: bool) -> list[Scoring]:
+    """Other ways to score than the one chosen, to compare it with, each once.
+
+    Args:
+        chosen: what other shares of the hubness are tried with.
+        embedding: whether the model has the space of phrases and regions.
+        probes: whether it has probes.
+    """
+    scorings = [
+        Scoring(mean=mean, objectness_weight=weight)
+        for mean, weight in itertools.product(MEANS, (0.0, 1.0, 2.0, 4.0))
+    ]
+    scorings += [
+        Scoring(end=False),
+        Scoring(per_word=True),
+        Scoring(unknown="spoken"),
+        Scoring(mean="probability", prior=1.0),
+        Scoring(mean="probability", per_word=True),
+    ]
+    if embedding:
+        scorings += [
+            Scoring(likelihood=share, similarity=20.0, objectness_weight=weight)
+            for share, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
+        ]
+        scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
+    if probes:
+        scorings += [replace(chosen, hubness=weight) for weight in (0.0, 0.15, 0.6)]
+    return [scoring for scoring in dict.fromkeys(scorings) if scoring != chosen]
+
+
+class PhraseScores(NamedTuple):
+    """The best region of every photo for every phrase."""
 
     scores: np.ndarray  # (P, M) float32; NOWHERE without regions, NaN for a phrase without a word
-    regions: np.ndarray  # (P, M) int64; -1 where nothing is aligned
+    regions: np.ndarray  # (P, M) int64; -1 where there is none
 
 
-def align(
+def score_phrases(
     described: Sequence[Description],
     texts: Sequence[str],
-    scorer: LikelihoodScorer,
+    engine: TorchEngine,
     scorings: Sequence[Scoring],
     *,
     on_progress: Progress = silent,
     batch: int = 200,
-) -> list[Alignment]:
-    """Alignment of every text in every photo, for each way of scoring.
+) -> list[PhraseScores]:
+    """The best region of every photo for every text, for each scoring.
 
     One scoring alone is searched for each photo's best region, which is several times faster than
     the likelihoods of all, of which several scorings share one computation.
@@ -108,14 +156,14 @@ def align(
     Args:
         described: P photos.
         texts: M, as people write them.
-        scorer: of the network that described them.
+        engine: of the network that described them.
         scorings: any number.
-        on_progress: told ("phrases", photos done, photos).
+        on_progress: called with ("phrases", photos done, photos).
         batch: photos scored at a time; changes nothing but memory and speed.
     """
-    phrases, columns = phrases_to_score(texts, scorer.checkpoint.vocabulary, scorings)
-    aligned = [
-        Alignment(
+    phrases, columns = phrases_to_score(texts, engine.vocabulary, scorings)
+    results = [
+        PhraseScores(
             np.full((len(described), len(texts)), NOWHERE, dtype=np.float32),
             np.full((len(described), len(texts)), -1, dtype=np.int64),
         )
@@ -126,24 +174,24 @@ def align(
     for first in range(0, len(described) if phrases else 0, batch):
         chunk = Chunk(described[first : first + batch])
         if searched:
-            found = [search(chunk, phrases, scorer, scorings[0])]
+            found = [search(chunk, phrases, engine, scorings[0])]
         else:
-            found = _compare(chunk, phrases, scorer, scorings, priors)
-        for (scores, regions), result, column in zip(found, aligned, columns, strict=True):
+            found = _compare(chunk, phrases, engine, scorings, priors)
+        for (scores, regions), result, column in zip(found, results, columns, strict=True):
             filled = [place for place, index in enumerate(column) if index is not None]
             asked = [index for index in column if index is not None]
             rows = np.arange(first, first + len(chunk.counts))[:, None]
             result.scores[rows, filled] = scores[:, asked]
             result.regions[rows, filled] = regions[:, asked]
         on_progress("phrases", min(first + batch, len(described)), len(described))
-    for own, result, prior, column in zip(scorings, aligned, priors, columns, strict=True):
+    for own, result, prior, column in zip(scorings, results, priors, columns, strict=True):
         for place, index in enumerate(column):
             if index is None:
                 result.scores[:, place] = np.nan
             elif own.prior and prior.regions:
                 here = result.regions[:, place] >= 0
                 result.scores[here, place] -= own.prior * prior.log_mean[index]
-    return aligned
+    return results
 
 
 def searchable(scoring: Scoring) -> bool:
@@ -179,7 +227,7 @@ class _Prior:
         self.regions = 0
 
     def add(self, log_likelihoods: np.ndarray) -> None:
-        """Take note of (N, M)."""
+        """Add log-likelihoods (N, M)."""
         if len(log_likelihoods):
             self.log_sum = np.logaddexp(self.log_sum, np.logaddexp.reduce(log_likelihoods, axis=0))
             self.regions += len(log_likelihoods)
@@ -192,67 +240,38 @@ class _Prior:
 
 
 def search(
-    chunk: Chunk,
-    phrases: Sequence[Phrase],
-    scorer: LikelihoodScorer,
-    scoring: Scoring,
-    *,
-    bias: np.ndarray | None = None,
-    least: np.ndarray | None = None,
+    chunk: Chunk, phrases: Sequence[Phrase], engine: TorchEngine, scoring: Scoring
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and regions (P, M) by one scoring that is `searchable`.
-
-    Args:
-        bias: from `biases`, of these phrases or of others that stand for them.
-        least: (P, M), as for `best_regions`.
-    """
-    weight = scoring.likelihood
-    bias = biases(chunk, phrases, scorer, scoring) if bias is None else bias
+    """Scores and regions (P, M) by one scoring that is `searchable`."""
+    scorer = RegionScorer(engine, scoring.weights, probes=engine.probes)
     full = chunk.counts > 0
-    scores, regions = scorer.best_regions(
+    scores, regions = best_regions(
+        scorer,
         chunk.codes,
         phrases,
         photos=np.repeat(np.arange(full.sum()), chunk.counts[full]),
-        bias=bias / weight,
+        phrase_free=scorer.phrase_free(chunk.codes, chunk.objectness, chunk.counts),
         end=scoring.end,
-        least=None if least is None else least[full] / weight,
     )
-    return chunk.in_photos(weight * scores, regions)
-
-
-def biases(
-    chunk: Chunk, phrases: Sequence[Phrase], scorer: LikelihoodScorer, scoring: Scoring
-) -> np.ndarray:
-    """What is in the scores of R regions for M phrases beside likelihoods: (R,) or (R, M)."""
-    nothing = np.zeros(len(chunk.codes), dtype=np.float32)
-    things = region_scores(nothing, chunk.objectness, weight=scoring.objectness_weight)  # (R,)
-    if scoring.hubness:
-        hubness = photo_hubness(scorer, chunk.codes, chunk.objectness, chunk.counts)  # (P,)
-        things = things + hubness_score(hubness, chunk.counts, weight=scoring.hubness)
-    if not scoring.similarity:
-        return things
-    similarity = SimilarityScorer(scorer.checkpoint, device=str(scorer.device))
-    cosines = similarity.cosines(chunk.codes, phrases)  # (R, M)
-    mixed: np.ndarray = things[:, None] + scoring.similarity * cosines
-    return mixed
+    return chunk.in_photos(scores, regions)
 
 
 def _compare(
     chunk: Chunk,
     phrases: Sequence[Phrase],
-    scorer: LikelihoodScorer,
+    engine: TorchEngine,
     scorings: Sequence[Scoring],
     priors: Sequence[_Prior],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Scores and regions (P, M) by each scoring; the priors take note."""
-    words, end = scorer.words_and_end(chunk.codes, phrases)  # (R, M) each
-    cosines = None
+    """Scores and regions (P, M) by each scoring; the priors are updated."""
+    words, end = engine.words_and_end(chunk.codes, phrases)  # (R, M) each
+    terms: dict[Term, Floats] = {}
     if any(own.similarity for own in scorings):
-        similarity = SimilarityScorer(scorer.checkpoint, device=str(scorer.device))
-        cosines = similarity.cosines(chunk.codes, phrases)  # (R, M)
-    hubness = np.zeros(len(chunk.counts), dtype=np.float32)  # (P,)
-    if any(own.hubness for own in scorings):
-        hubness = photo_hubness(scorer, chunk.codes, chunk.objectness, chunk.counts)
+        terms["cosine"] = engine.cosines(chunk.codes, phrases)  # (R, M)
+    hubness = None
+    if engine.probes is not None and any(own.hubness for own in scorings):
+        scorer = RegionScorer(engine, Weights(), probes=engine.probes)
+        hubness = scorer.hubness(chunk.codes, chunk.objectness, chunk.counts)
     lengths = np.array([len(phrase.tokens) for phrase in phrases])
     starts = chunk.starts[chunk.counts > 0]
     found = []
@@ -262,12 +281,9 @@ def _compare(
             values = values / (lengths + own.end)
         if own.prior:
             prior.add(values)
-        if own.likelihood != 1:
-            values = own.likelihood * values
-        if cosines is not None and own.similarity:
-            values = values + own.similarity * cosines
-        values = region_scores(values, chunk.objectness, weight=own.objectness_weight)
-        values = values + hubness_score(hubness, chunk.counts, weight=own.hubness)[:, None]
+        values = own.weights.value({**terms, "log_likelihood": values})
+        phrase_free = own.weights.phrase_free_terms(chunk.objectness, hubness, chunk.counts)
+        values = region_scores(values, 0.0, *phrase_free)
         parts = np.split(values, starts[1:]) if len(starts) else []
         regions = [part.argmax(axis=0) + start for part, start in zip(parts, starts, strict=True)]
         where = np.array(regions, dtype=np.int64).reshape(-1, len(phrases))

@@ -1,37 +1,9 @@
-"""Anchors: k boxes centred on what every cell of the feature map sees (paper section 3.1.2)."""
+"""Anchors: k boxes around the receptive field's centre of every cell (paper section 3.1.2)."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-# The reference code's 12 shapes, width x height in a frame of longest side 720.
-PAPER_SHAPES = (
-    (45, 90), (90, 45), (64, 64),
-    (90, 180), (180, 90), (128, 128),
-    (181, 362), (362, 181), (256, 256),
-    (362, 724), (724, 362), (512, 512),
-)  # fmt: skip
-
-
-def pyramid_shapes(sides: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    """Wide, square and tall shape of every area side x side, in torchvision's detectors' order."""
-    root = 2**0.5
-    return tuple(
-        shape
-        for side in sides
-        for shape in ((side * root, side / root), (side, side), (side / root, side * root))
-    )
-
-
-def shapes_of(sides: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    """Tall, wide and square shape of every area side x side: three (width, height) a side."""
-    root = 2**0.5
-    return tuple(
-        (round(width, 2), round(height, 2))
-        for side in sides
-        for width, height in ((side / root, side * root), (side * root, side / root), (side, side))
-    )
 
 
 def anchor_boxes(

@@ -1,4 +1,4 @@
-"""Phrases and regions in one space: a quick second opinion beside the likelihood.
+"""Phrases and regions in one space: a second score, quicker than the likelihood.
 
 Not in the paper. A likelihood needs the LSTM for every region; here a phrase is read once, and a
 region's fit is an inner product.
@@ -16,7 +16,7 @@ from dcsearch.model.language import PADDING
 class PhraseEmbedding(nn.Module):
     """A GRU that reads phrases, a projection of encoded region codes, and their temperature."""
 
-    probes: Tensor | None  # (K, S) unit vectors of phrases at large
+    probes: Tensor | None  # (K, S) unit vectors of phrases in general
     level: Tensor | None  # () how well an ordinary photo answers them
 
     def __init__(
@@ -29,7 +29,7 @@ class PhraseEmbedding(nn.Module):
             encoded_size: E, of the encoded region codes.
             size: S, of the common space.
             dropout: on the word embeddings, in training.
-            probes: K, phrases kept beside the weights for dcsearch/hubness.py; 0 is none.
+            probes: K, phrases kept beside the weights for dcsearch/scoring/hubness.py; 0 is none.
         """
         super().__init__()
         self.words = nn.Embedding(words, encoded_size)
@@ -51,9 +51,9 @@ class PhraseEmbedding(nn.Module):
         """Unit vectors (M, S) of phrases (M, T) int64, PADDING behind the words, T >= 1."""
         lengths = (tokens != PADDING).sum(dim=1)  # (M,)
         vectors = self.dropout(self.words(tokens.clamp(min=0)))  # (M, T, E)
-        read, _ = self.reader(vectors)  # (M, T, E); what follows the last word is not looked at
-        spoken = (tokens != PADDING)[:, :, None]
-        largest = read.masked_fill(~spoken, -torch.inf).amax(dim=1)  # (M, E)
+        read, _ = self.reader(vectors)  # (M, T, E); what follows the last word is masked
+        is_word = (tokens != PADDING)[:, :, None]
+        largest = read.masked_fill(~is_word, -torch.inf).amax(dim=1)  # (M, E)
         largest = largest.masked_fill((lengths == 0)[:, None], 0.0)
         return functional.normalize(self.phrase(largest).float(), dim=1)
 

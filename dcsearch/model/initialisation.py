@@ -1,12 +1,29 @@
 """Initialisation: what the layers after the backbone weigh before they learn.
 
-The parts begin by themselves as is good for them ("he"); here are the ways of the paper and of its
-authors' code. Both leave fc6 and fc7 to VGG-16's own weights, which training loads.
+The parts initialise themselves for training from scratch ("he"); here are the ways of the paper and
+of its authors' code. Both leave fc6 and fc7 to VGG-16's own weights, which training loads.
 """
 
 from torch import nn
 
+from dcsearch.model.fcln import FCLN
 from dcsearch.model.language import LanguageModel
+
+
+def initialise(network: FCLN) -> None:
+    """Draw the weights of a new network as its config asks for.
+
+    The location LSTM of joint inference comes last, so that all other weights of a seed are those
+    of the network without it; the weights of the photo's own code begin at zero in any case.
+    """
+    if network.config.initialisation == "paper":
+        initialise_as_paper(network.localization, network.recognition, network.language)
+    elif network.config.initialisation == "reference":
+        initialise_as_reference(network.language)
+    if network.language.context is not None:
+        nn.init.zeros_(network.language.context)
+    if network.config.language.joint_inference:
+        network.location.reset_parameters()
 
 
 def initialise_as_paper(*parts: nn.Module) -> None:

@@ -45,7 +45,7 @@ def pad_tokens(sequences: Sequence[Sequence[int]]) -> Tensor:
 class LanguageModel(nn.Module):
     """Encoder of region codes, word embeddings, one LSTM layer, and the vocabulary softmax."""
 
-    landmarks: Tensor | None  # (K, E) encoded codes of regions at large
+    landmarks: Tensor | None  # (K, E) encoded codes of regions in general
     context: nn.Parameter | None  # (E, D) weights of the code of the whole photo
 
     def __init__(
@@ -71,7 +71,7 @@ class LanguageModel(nn.Module):
             dropout: on the embeddings and on what the softmax reads, in training.
             normalised: layer-normalise the encoded code before its ReLU; without, fast training
                 saturates the LSTM's gates (the paper trains slowly and has none).
-            landmarks: K, codes kept beside the weights for dcsearch/prior.py; 0 is none.
+            landmarks: K, codes kept beside the weights for dcsearch/scoring/prior.py; 0 is none.
             null_word: keep an embedding of id V + 1, the reference code's padding; never read.
             context: encode a region's code together with that of its whole photo.
         """
@@ -103,7 +103,7 @@ class LanguageModel(nn.Module):
         """What the LSTM reads at step -1: (N, E), not negative, of codes (N, D).
 
         With `context`, `whole` has to be the codes of the regions' whole photos, (N, D), or (1, D)
-        where all are of one photo; without, it is not looked at.
+        where all are of one photo; without, it is not read.
         """
         encoded = self.encoder(codes)
         if self.context is not None:
@@ -157,8 +157,8 @@ class LanguageModel(nn.Module):
         rows = torch.arange(len(tokens), device=tokens.device)
         hidden, places = [state.hidden], [rows * targets.shape[1]]
         for index in range(tokens.shape[1]):
-            speaking = tokens[rows, index] != PADDING  # the others have come to their end
-            rows, state = rows[speaking], state.take(speaking)
+            running_on = tokens[rows, index] != PADDING  # the others have come to their end
+            rows, state = rows[running_on], state.take(running_on)
             state = self.step(state, tokens[rows, index])
             hidden.append(state.hidden)
             places.append(rows * targets.shape[1] + index + 1)
@@ -166,8 +166,8 @@ class LanguageModel(nn.Module):
         logits = self.logits(torch.cat(hidden))  # (words and ENDs, V + 1)
         normalisers = logits.logsumexp(dim=1)
         wanted = targets.flatten()[place]
-        spoken = logits.gather(1, wanted[:, None]).squeeze(1) - normalisers
-        result = spoken.new_zeros(targets.numel()).index_put((place,), spoken)
+        found = logits.gather(1, wanted[:, None]).squeeze(1) - normalisers
+        result = found.new_zeros(targets.numel()).index_put((place,), found)
         return result.reshape(targets.shape), normalisers
 
     def cross_log_likelihoods(self, encoded: Tensor, tokens: Tensor) -> Tensor:
@@ -191,17 +191,17 @@ class LanguageModel(nn.Module):
             state.hidden.repeat_interleave(phrases, dim=0),
             state.cell.repeat_interleave(phrases, dim=0),
         )  # (N * M, H), region by region
-        speaking = torch.arange(phrases, device=tokens.device)  # phrases that have not ended
+        running_on = torch.arange(phrases, device=tokens.device)  # phrases that have not ended
         for index in range(tokens.shape[1]):
-            going = tokens[speaking, index] != PADDING  # (m,)
-            state, speaking = state.take(going.repeat(regions)), speaking[going]
-            state = self.step(state, tokens[speaking, index].repeat(regions))
-            spoken = -functional.cross_entropy(
+            going = tokens[running_on, index] != PADDING  # (m,)
+            state, running_on = state.take(going.repeat(regions)), running_on[going]
+            state = self.step(state, tokens[running_on, index].repeat(regions))
+            found = -functional.cross_entropy(
                 self.logits(state.hidden),
-                targets[speaking, index + 1].repeat(regions),
+                targets[running_on, index + 1].repeat(regions),
                 reduction="none",
             )
-            total = total.index_add(1, speaking, spoken.reshape(regions, len(speaking)))
+            total = total.index_add(1, running_on, found.reshape(regions, len(running_on)))
         return total
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """Localization layer: feature map to region proposals and their 7 x 7 features (section 3.1.2)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import nms
 
-from dcsearch.boxes import clip, clip_inclusive, decode_offsets, not_empty
+from dcsearch.boxes import clip, decode_offsets, not_empty
 from dcsearch.model.anchors import anchor_boxes
 from dcsearch.model.backbone import Maps, maps_of
 
 
 class Candidates(NamedTuple):
-    """What the layer says of each of the N anchors of B photos, the finest map's first."""
+    """The layer's output for each of the N anchors of B photos, the finest map's first."""
 
     anchors: Tensor  # (N, 4)
     offsets: Tensor  # (B, N, 4)
@@ -24,6 +25,9 @@ class Candidates(NamedTuple):
 class LocalizationLayer(nn.Module):
     """Convolutional anchors, box regression and bilinear interpolation."""
 
+    outside = "border"  # samples outside the map take the nearest cell's features
+    compares_cut_boxes = True  # whether final boxes are cut to the photo before their NMS
+
     def __init__(
         self,
         *,
@@ -31,12 +35,11 @@ class LocalizationLayer(nn.Module):
         hidden: int,
         shapes: tuple[tuple[float, float], ...],
         stride: int,
-        centre: float,
+        centres: Sequence[float],
         grid: int,
         grid_touches_corners: bool,
-        objectness_logits: int = 1,
-        inclusive_pixels: bool = False,
-        levels: int = 1,
+        level_cells: int = 14,
+        objectness: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         """Make the layer.
 
@@ -46,25 +49,24 @@ class LocalizationLayer(nn.Module):
             shapes: of the anchors, (width, height) in pixels; the first k are those of the first
                 map, and so on.
             stride: pixels between neighbouring cells of the first map.
-            centre: pixel of the first cell's centre.
+            centres: pixel of the first cell's centre, for each map.
             grid: samples along each side of a region (7).
             grid_touches_corners: place the photo's corners on the corner cells, as the reference
-                code does; otherwise a pixel falls where its receptive field says.
-            objectness_logits: filters of an anchor for its objectness: one, or two for object and
-                background, whose softmax it then is.
-            inclusive_pixels: cut boxes and place the grid to the reference code's half pixel, and
-                take nothing, instead of the nearest cell, for what lies outside the map.
-            levels: maps, each of twice the stride of the one before; one layer reads them all.
+                code does; otherwise cells lie at the centres of their receptive fields.
+            level_cells: least side of a box in cells of the map that it is interpolated in, where
+                there are several; each map has twice the stride of the one before, and one layer
+                reads them all.
+            objectness: layer that gives a logit of each anchor.
         """
         super().__init__()
+        levels = len(centres)
         count = len(shapes) // levels  # k
         self.shapes = [shapes[first : first + count] for first in range(0, len(shapes), count)]
         self.strides = [stride << level for level in range(levels)]
-        self.centre = centre
+        self.centres, self.level_cells = tuple(centres), level_cells
         self.grid, self.grid_touches_corners = grid, grid_touches_corners
-        self.objectness_logits, self.inclusive_pixels = objectness_logits, inclusive_pixels
         self.convolution = nn.Conv2d(channels, hidden, 3, padding=1)
-        self.objectness = nn.Conv2d(hidden, objectness_logits * count, 1)
+        self.objectness = objectness(hidden, count, 1)
         self.offsets = nn.Conv2d(hidden, 4 * count, 1)
         nn.init.normal_(self.convolution.weight, std=0.01)
         nn.init.normal_(self.objectness.weight, std=0.01)
@@ -76,15 +78,15 @@ class LocalizationLayer(nn.Module):
     def forward(self, features: Maps) -> Candidates:
         """Every anchor's objectness and moved box, for feature maps (B, C, rows, columns)."""
         anchors, offsets, objectness = [], [], []
-        for one, shapes, stride in zip(maps_of(features), self.shapes, self.strides, strict=True):
+        for one, shapes, stride, centre in zip(
+            maps_of(features), self.shapes, self.strides, self.centres, strict=True
+        ):
             batch, _, rows, columns = one.shape
             hidden = functional.relu(self.convolution(one))
             objectness.append(self.objectness(hidden).permute(0, 2, 3, 1).reshape(batch, -1))
             offsets.append(self.offsets(hidden).permute(0, 2, 3, 1).reshape(batch, -1, 4))
-            anchors.append(anchor_boxes(shapes, rows, columns, stride=stride, centre=self.centre))
+            anchors.append(anchor_boxes(shapes, rows, columns, stride=stride, centre=centre))
         scores = torch.cat(objectness, dim=1).float()
-        if self.objectness_logits == 2:  # the softmax's log p / (1 - p) is their difference
-            scores = scores[:, 0::2] - scores[:, 1::2]
         moves = torch.cat(offsets, dim=1).float()
         places = torch.cat(anchors).to(moves.device)  # (N, 4)
         return Candidates(places, moves, scores, decode_offsets(places, moves))
@@ -113,28 +115,25 @@ class LocalizationLayer(nn.Module):
         top = min(considered or len(visible), len(visible))
         best = visible[objectness[visible].topk(top).indices]
         # Better boxes alone decide on a box, so a beginning that leaves enough of them will do.
-        looked = 8 * most
+        considered_first = 8 * most
         while True:
-            first = best[:looked]
+            first = best[:considered_first]
             kept = nms(boxes[first], objectness[first], overlap)[:most]
             if len(kept) == most or len(first) == len(best):
                 return first[kept]
-            looked *= 4
+            considered_first *= 4
 
     def cut(self, boxes: Tensor, *, width: int, height: int) -> tuple[Tensor, Tensor]:
         """Boxes (..., 4) cut to the photo, and of which of them (...) something is left."""
-        if not self.inclusive_pixels:
-            boxes = clip(boxes, width, height)
-            return boxes, not_empty(boxes)
-        boxes = clip_inclusive(boxes, width, height)
-        return boxes, (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+        boxes = clip(boxes, width, height)
+        return boxes, not_empty(boxes)
 
     def levels_of(self, boxes: Tensor) -> Tensor:
         """Which map each box (R, 4) is interpolated in, (R,) int64: the coarsest on which its side,
-        the root of its area, is 14 cells or more, as in feature pyramids (224 pixels at stride 16);
-        the finest if none is."""
+        the root of its area, is `level_cells` cells or more, 14 in the usual feature pyramids (224
+        pixels at stride 16); the finest if none is."""
         side = (boxes[:, 2:] - boxes[:, :2]).detach().prod(dim=1).clamp(min=1).sqrt()
-        level = (side / (14 * self.strides[0])).log2().floor().long()
+        level = (side / (self.level_cells * self.strides[0])).log2().floor().long()
         return level.clamp(0, len(self.strides) - 1)
 
     def interpolate(
@@ -150,14 +149,12 @@ class LocalizationLayer(nn.Module):
             level: which of the maps `features` is.
 
         Returns:
-            (B, R, C, grid, grid); samples outside the map take the nearest cell's features, or
-            with `inclusive_pixels` fade to 0 within a cell.
+            (B, R, C, grid, grid).
         """
         batch, channels, rows, columns = features.shape
         regions = boxes.shape[1]
-        stride = self.strides[level]
-        x = self._samples(boxes[..., 0::2], width, columns, stride)  # (B, R, grid) in cells
-        y = self._samples(boxes[..., 1::2], height, rows, stride)
+        x = self._samples(boxes[..., 0::2], width, columns, level)  # (B, R, grid) in cells
+        y = self._samples(boxes[..., 1::2], height, rows, level)
         x = 2 * x / max(columns - 1, 1) - 1  # grid_sample's -1 .. 1 from first to last cell
         y = 2 * y / max(rows - 1, 1) - 1
         points = torch.stack(
@@ -171,23 +168,18 @@ class LocalizationLayer(nn.Module):
             features,
             points.reshape(batch, regions * self.grid, self.grid, 2).to(features.dtype),
             mode="bilinear",
-            padding_mode="zeros" if self.inclusive_pixels else "border",
+            padding_mode=self.outside,
             align_corners=True,
         )  # (B, C, R * grid, grid)
         sampled = sampled.reshape(batch, channels, regions, self.grid, self.grid)
         return sampled.transpose(1, 2)
 
-    def _samples(self, edges: Tensor, extent: int, cells: int, stride: int) -> Tensor:
+    def _samples(self, edges: Tensor, extent: int, cells: int, level: int) -> Tensor:
         """Where the grid's samples (B, R, grid) lie between edges (B, R, 2) in pixels, along a side
         of `extent` pixels and `cells` cells: in cells, 0 being the first cell's centre."""
         low, high = edges[..., :1], edges[..., 1:]
         steps = torch.linspace(0, 1, self.grid, device=edges.device)
-        if self.grid_touches_corners and self.inclusive_pixels:
-            # BoxToAffine.lua puts centres by extent - 1, from the middle of the first pixel to that
-            # of the last, and sizes by extent. Its centre is low + high + 1 over 2.
-            centre = (low + high - 1) / (2 * (extent - 1))
-            return (centre + (steps - 0.5) * (high - low) / extent) * (cells - 1)
         pixels = low + (high - low) * steps
         if self.grid_touches_corners:
             return pixels / extent * (cells - 1)
-        return (pixels - self.centre) / stride
+        return (pixels - self.centres[level]) / self.strides[level]

@@ -1,4 +1,4 @@
-"""Location LSTM: where a region's box belongs by what is said of it.
+"""Location LSTM: where a region's box belongs, going by the words of its caption.
 
 Joint inference of Yang et al. ("Dense Captioning with Joint Inference and Visual Context", CVPR
 2017): a second LSTM reads the region and the words, and its last state gives the box.
@@ -28,6 +28,16 @@ class LocationLSTM(nn.Module):
         self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
         self.offsets = nn.Linear(hidden, 4)
         self.dropout = nn.Dropout(dropout)
+        self._set_beginning()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        for layer in (self.input_gates, self.hidden_gates, self.offsets):
+            layer.reset_parameters()
+        self._set_beginning()
+
+    def _set_beginning(self) -> None:
+        hidden = self.hidden_gates.in_features
         with torch.no_grad():
             self.input_gates.bias.zero_()
             self.input_gates.bias[hidden : 2 * hidden] = 1.0  # remember at first
@@ -35,7 +45,7 @@ class LocationLSTM(nn.Module):
         nn.init.zeros_(self.offsets.bias)
 
     def forward(self, encoded: Tensor, tokens: Tensor, words: nn.Embedding) -> Tensor:
-        """Offsets of boxes by what is said of them.
+        """Offsets of boxes by the words of their captions.
 
         Args:
             encoded: (N, E) encoded region codes.

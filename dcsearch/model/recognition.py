@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class Recognised(NamedTuple):
-    """What the network says of N regions."""
+    """The network's output for N regions."""
 
     codes: Tensor  # (N, D), not negative
     objectness: Tensor  # (N,) logits

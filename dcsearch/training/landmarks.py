@@ -1,10 +1,9 @@
 """Landmarks: codes of regions as a network finds them in its training photos, backgrounds included.
 
-They stand for regions at large. What a phrase comes to on them is its prior (dcsearch/prior.py),
-and shows roughly what it will come to on any other region.
+They stand for regions in general. What a phrase comes to on them is its prior
+(dcsearch/scoring/prior.py), and shows roughly what it will come to on any other region.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,8 +40,8 @@ def sample_landmarks(
     """
     chance = np.random.default_rng(seed)
     weight = model.language.encoder.weight
-    codes = weight.new_zeros(0, model.config.encoded_size)
-    if model.config.method == "region_rnn":
+    codes = weight.new_zeros(0, model.config.language.encoded_size)
+    if not model.finds_regions:
         return codes
     for index in chance.permutation(len(photos)):
         found = find_regions(model, photos[index]).encoded
@@ -61,8 +60,8 @@ def find_regions(model: FCLN, photo: AnnotatedPhoto) -> Regions:
         DataError: the photo is missing or broken.
     """
     frame = (0.0, 0.0, float(photo.width), float(photo.height))
-    seen = cut(photo, frame, *model.config.photo_size(photo.width, photo.height))
-    pixels = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))
+    resized = cut(photo, frame, *model.config.features.photo_size(photo.width, photo.height))
+    pixels = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
     found: list[Regions] = model(pixels[None].to(model.language.encoder.weight.device), most=_FOUND)
     return found[0]
 
@@ -70,4 +69,4 @@ def find_regions(model: FCLN, photo: AnnotatedPhoto) -> Regions:
 def keep_landmarks(model: FCLN, codes: Tensor) -> None:
     """Give a network landmarks (K, E) in place of those that it has; its config names K."""
     model.language.landmarks = codes if len(codes) else None
-    model.config = dataclasses.replace(model.config, landmarks=len(codes))
+    model.config = model.config.replace(landmarks=len(codes))

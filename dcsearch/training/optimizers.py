@@ -7,19 +7,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dcsearch.model.fcln import FCLN
+from dcsearch.training.objective import Objective
 from dcsearch.training.options import TrainingOptions
 
 
-def make_optimizers(model: FCLN, options: TrainingOptions) -> dict[str, Optimizer]:
+def make_optimizers(objective: Objective, options: TrainingOptions) -> dict[str, Optimizer]:
     """AdamW with three learning rates, no decay on biases and norms, as "optimizer".
 
     Where the pretrained layers have a momentum, SGD for them, as "backbone_optimizer". Without
     weight decay AdamW is Adam, and both are section 3.3 of the paper.
     """
-    pretrained = {id(p) for p in pretrained_parameters(model)}
-    recognition = {id(p) for p in model.recognition.parameters()}
+    network = objective.network
+    pretrained = {id(p) for p in pretrained_parameters(network)}
+    recognition = {id(p) for p in network.recognition.parameters()}
     groups: dict[tuple[str, float, bool], list[Tensor]] = {}
-    for parameter in model.parameters():
+    for _, parameter in objective.named_weights():
         if parameter.requires_grad:
             name, rate = "optimizer", options.learning_rate
             if id(parameter) in pretrained:
@@ -53,4 +55,9 @@ def share_of_rate(step: int, options: TrainingOptions) -> float:
     if not options.cosine:
         return 1.0
     done = (step - options.warm_up) / max(1, options.steps - options.warm_up)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return half_cosine(math.pi * min(done, 1.0), least=0.02)
+
+
+def half_cosine(angle: float, *, least: float = 0.0) -> float:
+    """1 at angle 0, falling to `least` at pi."""
+    return least + (1 - least) * 0.5 * (1 + math.cos(angle))

@@ -1,7 +1,7 @@
 """Probes: phrases of the training photos, as points in the space that they share with regions.
 
-They stand for whatever may be asked. How well a photo answers them is its hubness
-(dcsearch/hubness.py), seen from the level of the training photos.
+They stand for any phrase that may be asked. How well a photo answers them is its hubness
+(dcsearch/scoring/hubness.py), relative to the level of the training photos.
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dcsearch.checkpoint.checkpoint import Checkpoint
 from dcsearch.data.regions import AnnotatedPhoto
-from dcsearch.hubness import hubness
-from dcsearch.model.checkpoint import Checkpoint
 from dcsearch.model.fcln import FCLN
 from dcsearch.model.language import pad_tokens
-from dcsearch.phrase import known_phrase
-from dcsearch.region_score import objectness_score
+from dcsearch.scoring.formula import Weights
+from dcsearch.scoring.hubness import Probes, hubness
+from dcsearch.scoring.phrase import known_phrase
 from dcsearch.training.landmarks import find_regions
 from dcsearch.vocabulary import Vocabulary
 
@@ -81,17 +81,16 @@ def level_of(
     Raises:
         DataError: a photo is missing or broken.
     """
-    told = []
+    means = []
     for index in np.random.default_rng(seed).permutation(len(photos))[:most].tolist():
         found = find_regions(model, photos[index])
         if len(found.encoded):
             objectness = torch.sigmoid(found.objectness.float()).cpu().numpy()
             vectors = model.embedding.embed_regions(found.encoded).cpu().numpy()
             start = np.zeros(1, dtype=np.int64)
-            told += hubness(
-                vectors, objectness_score(objectness), start, probes.cpu().numpy()
-            ).tolist()
-    return float(np.mean(told)) if told else None
+            scores = Weights().objectness_score(objectness)
+            means += hubness(vectors, scores, start, Probes(probes.cpu().numpy())).tolist()
+    return float(np.mean(means)) if means else None
 
 
 def keep_probes(
@@ -99,7 +98,8 @@ def keep_probes(
 ) -> None:
     """Give a network probes of some photos in place of those that it has; its config names K.
 
-    It keeps none where it has no embedding, finds no regions by itself, or the photos say nothing.
+    It keeps none where it has no embedding, finds no regions by itself, or the photos have no
+    phrases.
 
     Args:
         model: in evaluation mode.
@@ -110,10 +110,10 @@ def keep_probes(
     Raises:
         DataError: a photo is missing or broken.
     """
-    if not model.config.embedding_size:
+    if not model.config.embedding.embedding_size:
         return
     probes, level = None, None
-    if model.config.method != "region_rnn":
+    if model.finds_regions:
         probes = sample_probes(model, vocabulary, photos, seed=seed)
         level = level_of(model, probes, photos, seed=seed) if len(probes) else None
     if level is None:
@@ -122,7 +122,7 @@ def keep_probes(
     embedding.probes = probes
     embedding.level = None if level is None else embedding.log_scale.new_tensor(level)
     count = 0 if probes is None else len(probes)
-    model.config = dataclasses.replace(model.config, probes=count)
+    model.config = model.config.replace(probes=count)
 
 
 def give_probes(

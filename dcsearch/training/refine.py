@@ -1,9 +1,9 @@
-"""Refining: what reads region codes trained on by itself, on codes computed once.
+"""Refining: training the layers that read region codes, on codes computed once.
 
-Of a whole training step, nearly all time goes into pixels, and the language model sees a few
-hundred captions for it. With everything below it fixed, its inputs can be kept, and it sees
-thousands. Regions, objectness and boxes stay exactly as they were; with joint inference, captions
-learn too where to move boxes.
+Of a whole training step, nearly all time goes into pixels, and the language model learns from a few
+hundred captions. With everything below it fixed, its inputs can be kept, and a step has thousands.
+Regions, objectness and boxes stay exactly as they were; with joint inference, the location LSTM
+learns too.
 """
 
 import math
@@ -19,53 +19,34 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from dcsearch.boxes import clip, decode_offsets, encode_offsets, not_empty
+from dcsearch.checkpoint.checkpoint import Checkpoint, save_checkpoint
 from dcsearch.data.regions import AnnotatedPhoto
-from dcsearch.device import choose_device
+from dcsearch.device import choose_device, has_bfloat16
 from dcsearch.errors import DataError
-from dcsearch.model.checkpoint import Checkpoint, save_checkpoint
-from dcsearch.model.fcln import PhraseTarget, Target, compatible_phrases, said_words
 from dcsearch.model.language import pad_tokens
-from dcsearch.model.losses import (
-    box_loss,
-    caption_loss,
-    contrast_loss,
-    discrimination_loss,
-    normaliser_loss,
-    word_loss,
-)
-from dcsearch.model.matching import match
 from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
+from dcsearch.training.losses import box_loss
+from dcsearch.training.matching import match
+from dcsearch.training.objective import Objective, make_word_head
+from dcsearch.training.optimizers import half_cosine
+from dcsearch.training.options import RefiningOptions
 from dcsearch.training.photos import Batches, TrainingPhotos, collate
+from dcsearch.training.phrase_terms import (
+    caption_terms,
+    contrast_term,
+    discrimination_term,
+    draw_phrase,
+    word_term,
+)
 from dcsearch.training.probes import give_probes
 from dcsearch.training.splits import read_split
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefiningOptions:
-    """How to refine."""
-
-    views: int = 2  # of each photo: as it is, then varied
-    proposals: int = 8  # of a photo that learn captions beside the annotated boxes
-    steps: int = 1400
-    batch_size: int = 1024  # regions a step
-    discriminated_regions: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    dropout: float = 0.2  # of the codes
-    caption_weight: float = 1.0
-    discrimination_weight: float = 1.0
-    word_weight: float = 0.25
-    contrast_weight: float = 0.5
-    normaliser_weight: float = 0.05
-    warm_up: int = 50
-    seed: int = 0
-    device: str = "auto"
-    workers: int = 1
+from dcsearch.training.start import load_word_head, objective_of
+from dcsearch.training.targets import PhraseTarget, Target
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefiningProgress:
-    """What a line about the work can say."""
+    """The state of the work."""
 
     stage: str  # "collecting" codes or "refining"
     done: int
@@ -93,13 +74,15 @@ def refine(
 ) -> dict[str, float]:
     """Train a checkpoint's language model further and write the checkpoint that results.
 
+    The word head is an older file's own, or begins at random.
+
     Args:
         checkpoint: its model is changed.
         data: folder with train.jsonl, and val.jsonl if there is one, or with a dataset's files;
             or a JSON-lines file.
         output: the file to write, replaced only when whole.
         options: how.
-        on_progress: told now and then.
+        on_progress: called now and then.
 
     Returns:
         Mean losses on the validation regions; empty without.
@@ -110,53 +93,15 @@ def refine(
     report = on_progress or (lambda progress: None)
     device = choose_device(options.device)
     model = checkpoint.model.to(device)
+    model.backbone.fold()
     photos = read_split(data, "train")
     bank = collect(checkpoint, photos, options, device=device, report=report)
     if not bank.phrases:
         raise DataError(f"{data} holds no phrase; nothing can be learned from it")
     began = time.monotonic()
-    learning = [*model.language.train().parameters()]
-    if checkpoint.config.joint_inference:
-        learning += model.location.train().parameters()
-    if checkpoint.config.word_weight:
-        learning += model.words.parameters()
-    if checkpoint.config.embedding_size:
-        learning += model.embedding.train().parameters()
-    for parameter in learning:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        learning, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
-    )
-    torch.manual_seed(options.seed)
-    sums: dict[str, float] = {}
-    for step in range(options.steps):
-        rows = torch.randint(len(bank.phrases), (options.batch_size,))
-        with torch.autocast(device.type, torch.bfloat16):
-            losses = language_losses(checkpoint, bank, rows, options, device=device)
-            total = (
-                options.caption_weight * losses["caption"]
-                + options.discrimination_weight * losses["discrimination"]
-                + options.word_weight * losses["word"]
-                + options.contrast_weight * losses["contrast"]
-                + options.normaliser_weight * losses["normaliser"]
-                + checkpoint.config.box_weight * losses["joint_box"]
-            )
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
-        torch.nn.utils.clip_grad_norm_(learning, 5.0)
-        share = 0.5 * (1 + math.cos(math.pi * step / options.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * share * min(1.0, (step + 1) / options.warm_up)
-        optimizer.step()
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        if (step + 1) % 25 == 0 or step + 1 == options.steps:
-            count = 25 if (step + 1) % 25 == 0 else options.steps % 25
-            means = {name: value / count for name, value in sums.items()}
-            report(
-                RefiningProgress(stage="refining", done=step + 1, of=options.steps, losses=means)
-            )
-            sums = {}
+    objective = _objective(checkpoint, seed=options.seed).to(device)
+    learning = _learning(objective)
+    _train(objective, learning, bank, options, report)
     keep_landmarks(model, sample_landmarks(model.eval(), photos, seed=options.seed))
     give_probes(checkpoint, photos, seed=options.seed)
     provenance: dict[str, Any] = {
@@ -171,7 +116,53 @@ def refine(
     save_checkpoint(
         output, model, checkpoint.vocabulary, name=checkpoint.name, provenance=provenance
     )
-    return _validate(checkpoint, read_split(data, "val"), options, device)
+    return _validate(checkpoint, objective, read_split(data, "val"), options, device)
+
+
+def _train(
+    objective: Objective,
+    learning: Sequence[Tensor],
+    bank: CodeBank,
+    options: RefiningOptions,
+    report: Callable[[RefiningProgress], None],
+) -> None:
+    """All steps; draws are seeded."""
+    device = learning[0].device
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        learning, lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
+    )
+    torch.manual_seed(options.seed)
+    sums: dict[str, float] = {}
+    for step in range(options.steps):
+        rows = torch.randint(len(bank.phrases), (options.batch_size,))
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+            losses = language_losses(objective, bank, rows, options)
+            total = (
+                options.caption_weight * losses["caption"]
+                + options.discrimination_weight * losses["discrimination"]
+                + options.word_weight * losses["word"]
+                + options.contrast_weight * losses["contrast"]
+                + options.normaliser_weight * losses["normaliser"]
+                + objective.config.box_weight * losses["joint_box"]
+            )
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        torch.nn.utils.clip_grad_norm_(learning, 5.0)
+        share = half_cosine(math.pi * step / options.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * share * min(1.0, (step + 1) / options.warm_up)
+        optimizer.step()
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        if (step + 1) % 25 == 0 or step + 1 == options.steps:
+            count = 25 if (step + 1) % 25 == 0 else options.steps % 25
+            means = {name: value / count for name, value in sums.items()}
+            report(
+                RefiningProgress(stage="refining", done=step + 1, of=options.steps, losses=means)
+            )
+            sums = {}
 
 
 @torch.no_grad()
@@ -188,25 +179,25 @@ def collect(
     config = checkpoint.config
     checkpoint.model.eval()
     photos = [photo for photo in photos if photo.regions]
-    nothing = torch.zeros(0, config.code_size, dtype=torch.half)
+    nothing = torch.zeros(0, config.recognition.code_size, dtype=torch.half)
     banks = [CodeBank(nothing, torch.zeros(0, 4), [], torch.zeros(0, dtype=torch.long), nothing)]
     count = 0  # of photos so far
     for view in range(options.views):
-        seen = TrainingPhotos(
+        views = TrainingPhotos(
             photos, config=config, vocabulary=checkpoint.vocabulary, seed=options.seed,
             vary=view > 0,
         )  # fmt: skip
-        sizes = [seen.size(index) for index in range(len(photos))]
+        sizes = [views.size(index) for index in range(len(photos))]
         batches = Batches(sizes, batch=16, seed=options.seed, start=0, steps=1).epoch(view)
         loader = DataLoader(
-            seen,
+            views,
             batch_sampler=batches,
             num_workers=options.workers,
             collate_fn=collate,
             multiprocessing_context="fork" if options.workers else None,
         )
         for done, (pixels, targets) in enumerate(loader, start=1):
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
                 own = _regions(checkpoint, pixels.to(device), targets, options)
             banks.append(own._replace(photos=own.photos + count))
             count += len(targets)
@@ -240,16 +231,16 @@ def _regions(
     proposed: list[Tensor] = []  # bool
     phrases: list[list[PhraseTarget]] = []
     for photo, target in enumerate(targets):
-        told = [index for index, own in enumerate(target.phrases) if own]
-        annotated = target.boxes.to(pixels.device)[told]  # (P, 4)
+        described = [index for index, own in enumerate(target.phrases) if own]
+        annotated = target.boxes.to(pixels.device)[described]  # (P, 4)
         near = model.proposals(candidates, photo, width=width, height=height)
         matched = match(near, annotated, positive=0.5, negative=0.5, every_region=False)
         chosen = matched.positive.nonzero().squeeze(1)[: options.proposals]
         boxes.append(torch.cat([annotated, near[chosen]]))
-        owners = [*range(len(told)), *matched.region[chosen].tolist()]
-        goals.append(annotated[owners])
-        proposed.append(torch.arange(len(owners), device=pixels.device) >= len(told))
-        phrases += [target.phrases[told[owner]] for owner in owners]
+        regions = [*range(len(described)), *matched.region[chosen].tolist()]
+        goals.append(annotated[regions])
+        proposed.append(torch.arange(len(regions), device=pixels.device) >= len(described))
+        phrases += [target.phrases[described[region]] for region in regions]
     sampled = model.interpolate(features, boxes, width=width, height=height)
     found, whole = model.recognise_in_context(sampled, features, width=width, height=height)
     final = clip(decode_offsets(torch.cat(boxes), found.offsets), width, height)  # (N, 4)
@@ -264,59 +255,69 @@ def _regions(
     )
 
 
+def _objective(checkpoint: Checkpoint, *, seed: int) -> Objective:
+    """The objective of a checkpoint's network, with a word head where the config asks for one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = make_word_head(checkpoint.model)
+    objective = objective_of(checkpoint.model, words=head)
+    load_word_head(objective, checkpoint)
+    return objective
+
+
+def _learning(objective: Objective) -> list[Tensor]:
+    """The weights that refining trains; their layers go into training mode."""
+    network = objective.network
+    learning: list[Tensor] = [*network.language.train().parameters()]
+    if network.config.language.joint_inference:
+        learning += network.location.train().parameters()
+    if objective.words is not None:
+        learning += objective.words.parameters()
+    if network.config.embedding.embedding_size:
+        learning += network.embedding.train().parameters()
+    return learning
+
+
 def language_losses(
-    checkpoint: Checkpoint,
-    bank: CodeBank,
-    rows: Tensor,
-    options: RefiningOptions,
-    *,
-    device: torch.device,
+    objective: Objective, bank: CodeBank, rows: Tensor, options: RefiningOptions
 ) -> dict[str, Tensor]:
-    """The losses of some regions that FCLN.losses has of a step, by name; 0 without their part."""
-    model = checkpoint.model
-    language = model.language
+    """The terms of an objective that some regions of a bank have, by name; 0 without their part."""
+    network = objective.network
+    language = network.language
+    device = language.encoder.weight.device
 
     def varied(codes: Tensor) -> Tensor:
         return functional.dropout(codes.to(device).float(), options.dropout, language.training)
 
     whole = varied(bank.whole[bank.photos[rows]]) if len(bank.whole) else None
     encoded = language.encode(varied(bank.codes[rows]), whole)
-    own = [bank.phrases[row] for row in rows.tolist()]
-    spoken = [texts[int(torch.randint(len(texts), ()))] for texts in own]
-    tokens = pad_tokens([phrase.tokens for phrase in spoken]).to(device)
-    likelihoods, normalisers = language.read(encoded, tokens)
+    of_regions = [bank.phrases[row] for row in rows.tolist()]
+    phrases = [draw_phrase(texts) for texts in of_regions]
+    tokens = pad_tokens([phrase.tokens for phrase in phrases]).to(device)
     few = options.discriminated_regions
-    scores = language.cross_log_likelihoods(encoded[:few], tokens[:few])
-    losses = {
-        "caption": caption_loss(likelihoods, (tokens >= 0).sum(dim=1)),
-        "discrimination": discrimination_loss(
-            scores, compatible_phrases(spoken[:few], own[:few]).to(device)
-        ),
-        "word": encoded.new_zeros(()),
-        "contrast": encoded.new_zeros(()),
-        "normaliser": normaliser_loss(normalisers),
-        "joint_box": encoded.new_zeros(()),
-    }
-    if checkpoint.config.joint_inference:
+    nothing = encoded.new_zeros(())
+    losses = dict.fromkeys(("caption", "discrimination", "word", "contrast"), nothing)
+    losses |= {"normaliser": nothing, "joint_box": nothing}
+    losses["caption"], losses["normaliser"] = caption_terms(language, encoded, tokens, mean="words")
+    losses["discrimination"] = discrimination_term(
+        language, encoded[:few], tokens[:few], phrases[:few], of_regions[:few]
+    )
+    if network.config.language.joint_inference:
         wanted = bank.wanted[rows].to(device)
         moves = ~wanted.isnan().any(dim=1)  # (N,)
-        offsets = model.location(encoded[moves], tokens[moves], language.embedding)
+        offsets = network.location(encoded[moves], tokens[moves], language.embedding)
         losses["joint_box"] = box_loss(offsets, wanted[moves])
-    if checkpoint.config.embedding_size:
-        losses["contrast"] = contrast_loss(
-            model.embedding.embed_regions(encoded) @ model.embedding.embed_phrases(tokens).T,
-            compatible_phrases(spoken, own).to(device),
-            model.embedding.scale,
-        )
-    if checkpoint.config.word_weight:
-        logits = model.words(encoded).float()
-        losses["word"] = word_loss(logits, said_words(own, logits.shape[1]).to(device))
+    if network.config.embedding.embedding_size:
+        losses["contrast"] = contrast_term(network.embedding, encoded, tokens, phrases, of_regions)
+    if objective.words is not None:
+        losses["word"] = word_term(objective.words, encoded, of_regions)
     return losses
 
 
 @torch.no_grad()
 def _validate(
     checkpoint: Checkpoint,
+    objective: Objective,
     photos: Sequence[AnnotatedPhoto],
     options: RefiningOptions,
     device: torch.device,
@@ -333,7 +334,7 @@ def _validate(
     torch.manual_seed(0)
     order = torch.randperm(len(bank.phrases))
     parts = [
-        language_losses(checkpoint, bank, rows, few, device=device)
+        language_losses(objective, bank, rows, few)
         for rows in torch.split(order, 256)
         if len(rows) >= few.discriminated_regions
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dcsearch.errors import UsageError
+from dcsearch.errors import Cure, UsageError
 
 
 class RunFolder:
@@ -32,11 +32,9 @@ class RunFolder:
         self.checkpoint = path / "model.safetensors"
         self.best = path / "best.safetensors"
         if resume and not self.state.exists():
-            raise UsageError(f"no training run in {path} to resume; start it without --resume")
+            raise UsageError(f"no training run in {path} to resume", Cure.START_ANEW)
         if not resume and self.state.exists():
-            raise UsageError(
-                f"{path} already holds a training run; go on with --resume or name another folder"
-            )
+            raise UsageError(f"{path} already holds a training run", Cure.RESUME)
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Replace the state, once the new one is whole."""
@@ -57,7 +55,7 @@ class RunFolder:
             raise self.unreadable(error) from None
 
     def unreadable(self, error: Exception) -> UsageError:
-        """What to tell of a state that cannot be made sense of."""
+        """The error of a state that cannot be read."""
         return UsageError(
             f"{self.state} cannot be read ({type(error).__name__}); start anew in another folder"
         )

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,20 +11,40 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.ops import box_iou
 
+from dcsearch.checkpoint.checkpoint import Checkpoint
 from dcsearch.data.regions import AnnotatedPhoto
 from dcsearch.describe import Describer
 from dcsearch.evaluation.captions import Meteor as Scorer
 from dcsearch.evaluation.captions import evaluate_captions
 from dcsearch.evaluation.described import describe_annotated
 from dcsearch.evaluation.meteor import Meteor
-from dcsearch.model.checkpoint import Checkpoint
-from dcsearch.model.fcln import FCLN, Target
+from dcsearch.model.fcln import FCLN
 from dcsearch.model.language import pad_tokens
+from dcsearch.training.objective import Objective
 from dcsearch.training.options import TrainingOptions
 from dcsearch.training.photos import TrainingPhotos, collate, errors_in_one_sentence, place
+from dcsearch.training.targets import Target
 from dcsearch.vocabulary import Vocabulary
 
 _BATCH = 16  # photos at a time, or those of a part of a step where they are fewer
+
+
+@dataclass
+class Best:
+    """The best validation of a run so far, by a figure of which more is better."""
+
+    figure: float | None = None
+    step: int = 0  # that reached it; 0: none has
+    since: int = 0  # validations after it
+
+    def judge(self, figure: float, step: int) -> bool:
+        """Take in a validation; whether it is better than all before."""
+        better = self.figure is None or figure > self.figure
+        if better:
+            self.figure, self.step, self.since = figure, step, 0
+        else:
+            self.since += 1
+        return better
 
 
 class Batched(Protocol):
@@ -105,28 +126,28 @@ class Validation:
         self.photos = photos[::apart][: options.validation_photos]
         self.options, self.vocabulary, self.device = options, vocabulary, device
         self.batch = min(_BATCH, options.batch_size // options.parts)
-        seen = TrainingPhotos(
+        inputs = TrainingPhotos(
             self.photos, config=options.config, vocabulary=vocabulary, seed=0, vary=False
         )
         self.batches = Opened(
-            seen, batch=self.batch, workers=options.workers, device=device, form=form
+            inputs, batch=self.batch, workers=options.workers, device=device, form=form
         )
         if options.patience and options.stop_by == "mAP":
             Meteor().close()
         for _ in self.batches:
             pass
 
-    def figures(self, model: FCLN) -> dict[str, float]:
-        """Mean losses, and what `localization` and, where it may end the run, mAP say.
+    def figures(self, objective: Objective) -> dict[str, float]:
+        """Mean losses, the figures of `localization` and, where it may end the run, mAP.
 
-        Empty without photos. `model` is in evaluation mode; its weights stay as they are.
+        Empty without photos. The objective is in evaluation mode; its weights stay as they are.
         """
         if not self.photos:
             return {}
-        options = self.options
+        options, model = self.options, objective.network
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.bfloat16):
-            figures = mean_losses(model, self.batches, seed=0)
-            if options.config.method == "fcln":
+            figures = mean_losses(objective, self.batches, seed=0)
+            if options.config.localizes:
                 figures |= localization(model, self.batches)
         if options.patience and options.stop_by != "localization":
             with contextlib.ExitStack() as stack:
@@ -149,12 +170,14 @@ def mean_average_precision(
     """What `evaluate_captions` makes of the describer's network on the photos.
 
     Returns:
-        "detection mAP", 0 to 1, which looks at boxes alone; with METEOR, "mAP" too.
+        "detection mAP", 0 to 1, of boxes alone; with METEOR, "mAP" too.
 
     Raises:
         DataError: no photo has a region with a phrase, or one cannot be opened.
     """
-    captions = meteor is not None or describer.checkpoint.config.joint_inference  # they move boxes
+    captions = (
+        meteor is not None or describer.checkpoint.config.language.joint_inference
+    )  # they move boxes
     described = describe_annotated(photos, describer, captions=captions, batch=batch)
     report = evaluate_captions(
         photos, list(described), describer.checkpoint, meteor=meteor or _without_words
@@ -175,7 +198,7 @@ def localization(model: FCLN, batches: Batched, *, regions: int = 100) -> dict[s
     Args:
         model: in evaluation mode.
         batches: photos and targets.
-        regions: looked at in each photo.
+        regions: the best of each photo, so many.
 
     Returns:
         `recall@R`: share of annotated boxes that some region covers at IoU .5. `localization`:
@@ -183,21 +206,23 @@ def localization(model: FCLN, batches: Batched, *, regions: int = 100) -> dict[s
     """
     covered = boxes = found = phrases = 0
     for pixels, targets in batches:
-        for seen, target in zip(model(pixels, most=regions), targets, strict=True):
-            if len(target.boxes) == 0 or len(seen.boxes) == 0:
+        for found_regions, target in zip(model(pixels, most=regions), targets, strict=True):
+            if len(target.boxes) == 0 or len(found_regions.boxes) == 0:
                 continue
-            overlap = box_iou(seen.boxes, target.boxes.to(seen.boxes.device))  # (N, P)
+            overlap = box_iou(
+                found_regions.boxes, target.boxes.to(found_regions.boxes.device)
+            )  # (N, P)
             covered += int((overlap.max(dim=0).values >= 0.5).sum())
             boxes += len(target.boxes)
-            owners = [index for index, own in enumerate(target.phrases) for _ in own]
+            regions_of = [index for index, own in enumerate(target.phrases) for _ in own]
             tokens = [phrase.tokens for own in target.phrases for phrase in own]
             if not tokens:
                 continue
             scores = model.language.cross_log_likelihoods(
-                seen.encoded, pad_tokens(tokens).to(pixels.device)
+                found_regions.encoded, pad_tokens(tokens).to(pixels.device)
             )
             best = scores.argmax(dim=0)  # (M,)
-            found += int((overlap[best, owners] >= 0.5).sum())
+            found += int((overlap[best, regions_of] >= 0.5).sum())
             phrases += len(tokens)
     return {
         f"recall@{regions}": covered / max(boxes, 1),
@@ -206,14 +231,14 @@ def localization(model: FCLN, batches: Batched, *, regions: int = 100) -> dict[s
 
 
 @torch.no_grad()
-def mean_losses(model: FCLN, batches: Batched, *, seed: int) -> dict[str, float]:
+def mean_losses(objective: Objective, batches: Batched, *, seed: int) -> dict[str, float]:
     """Each loss term and the weighted total, mean over the batches; the draws are seeded."""
     totals: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for pixels, targets in batches:
-            losses = model.losses(pixels, targets)
-            values = {**losses._asdict(), "total": model.total(losses)}
+            losses = objective.losses(pixels, targets)
+            values = {**losses._asdict(), "total": objective.total(losses)}
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value.item() / len(batches)
     return totals

@@ -1,0 +1,192 @@
+"""Checked files: files of the cache with a checksum for every block, checked as they are read.
+
+A cache may be wrong at any byte: a power cut leaves zeros in the place of what was written last, a
+disk returns what it likes. Reading all of a large cache to find that out would take longer than a
+query, so a block of 4 KiB is checked when something in it is needed first.
+"""
+
+import os
+import weakref
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
+Sums = NDArray[np.uint32]
+
+BLOCK = 4096  # bytes, a page of memory
+
+
+class CacheDamaged(Exception):
+    """A file of the cache is not what was written.
+
+    Attributes:
+        segment: the name of the segment whose file it is.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Take the file."""
+        super().__init__(f"{file} is not what was written")
+        self.segment = file.stem
+
+
+class ChecksumWriter:
+    """A new file, and the checksums of its blocks; on disk for good once its block has ended, and
+    gone if that raises.
+
+    Attributes:
+        sums: of the blocks that are complete; of all once its block has ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the file.
+
+        Raises:
+            OSError: that is not possible.
+        """
+        self.sums: list[int] = []
+        self._path, self._tail = path, bytearray()
+        self._file = open(path, "xb")  # noqa: SIM115
+
+    def write(self, data: bytes) -> None:
+        """Write data to the end.
+
+        Raises:
+            OSError: that is not possible.
+        """
+        self._file.write(data)
+        self._tail += data
+        whole = len(self._tail) - len(self._tail) % BLOCK
+        self.sums += _sums_of(self._tail[:whole])
+        del self._tail[:whole]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            with self._file:
+                if error is None:
+                    self.sums += _sums_of(self._tail)
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+        except OSError as failure:
+            error = error or failure
+            raise
+        finally:
+            if error is not None:
+                self._path.unlink(missing_ok=True)
+
+
+class CheckedFile:
+    """A file whose blocks are checked when they are needed, each once; safe in several threads."""
+
+    def __init__(self, path: Path, sums: Sums) -> None:
+        """Open a file.
+
+        Args:
+            sums: of its blocks.
+
+        Raises:
+            OSError: it cannot be opened.
+            CacheDamaged: it is shorter or longer than its checksums say.
+        """
+        self._path, self._sums = path, sums
+        self._checked = np.zeros(len(sums), dtype=bool)
+        # Read beside the mapped memory, in which a disk that fails would end the process.
+        self._handle = os.open(path, os.O_RDONLY)
+        self._close = weakref.finalize(self, os.close, self._handle)
+        if blocks_of(os.fstat(self._handle).st_size) != len(sums):
+            raise CacheDamaged(path)
+
+    def check(self, first: Ints, last: Ints) -> None:
+        """Check the blocks that hold some ranges of bytes.
+
+        Args:
+            first: (n,) of each range.
+            last: (n,) the last byte of each; ranges are not empty.
+
+        Raises:
+            CacheDamaged: a block is not what was written, or cannot be read.
+        """
+        begin, end = first // BLOCK, last // BLOCK
+        counts = end - begin + 1
+        blocks = np.repeat(begin - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
+        for block in np.unique(blocks[~self._checked[blocks]]).tolist():
+            try:
+                data = os.pread(self._handle, BLOCK, block * BLOCK)
+            except OSError:
+                raise CacheDamaged(self._path) from None
+            if zlib.crc32(data) != self._sums[block]:
+                raise CacheDamaged(self._path)
+            self._checked[block] = True
+
+    def check_blocks(self, count: int | None = None) -> None:
+        """Check the first so many blocks; None: all.
+
+        Raises:
+            CacheDamaged: one is not what was written, or cannot be read.
+        """
+        if count := len(self._sums) if count is None else count:
+            self.check(np.array([0]), np.array([count * BLOCK - 1]))
+
+
+class CheckedRows:
+    """An array (R, ...) mapped from a checked file; rows are checked before they are given."""
+
+    def __init__(self, file: CheckedFile, rows: Floats) -> None:
+        """Take the file and the array that it is mapped as."""
+        self._file, self._rows = file, rows
+        self._size = rows[:1].nbytes
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen: NDArray[Any] | slice) -> Floats:
+        """Rows by their numbers (n,), by a mask (R,), or by a slice.
+
+        Raises:
+            CacheDamaged: the file is not what was written.
+        """
+        if isinstance(chosen, slice):
+            numbers = np.arange(*chosen.indices(len(self._rows)))
+        elif chosen.dtype == bool:
+            numbers = np.flatnonzero(chosen)
+        else:
+            numbers = chosen
+        if len(numbers):
+            self._file.check(numbers * self._size, (numbers + 1) * self._size - 1)
+        found: Floats = self._rows[chosen]
+        return found
+
+    def check(self) -> None:
+        """Check the whole file.
+
+        Raises:
+            CacheDamaged: it is not what was written.
+        """
+        self._file.check_blocks()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self[:], dtype=dtype)
+
+
+def blocks_of(size: int) -> int:
+    """Number of blocks of a file of so many bytes."""
+    return -(-size // BLOCK)
+
+
+def _sums_of(data: bytes | bytearray) -> Iterator[int]:
+    view = memoryview(data)
+    return (zlib.crc32(view[start : start + BLOCK]) for start in range(0, len(data), BLOCK))

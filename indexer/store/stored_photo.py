@@ -1,0 +1,88 @@
+"""What is stored of a photo's regions: how it is selected, and whether it is what was written."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import Text, select, type_coerce
+
+from indexer.store.records import CODE_TYPE, DONE
+from indexer.store.schema import Photo, Region, RegionCodes
+from indexer.store.values import sum_of_boxes, sums_of_codes
+
+STORED = (
+    RegionCodes.count,
+    RegionCodes.dimension,
+    Photo.width,
+    Photo.height,
+    RegionCodes.codes,
+    RegionCodes.sums,
+)
+CODES = (
+    select(RegionCodes.photo_id, *STORED)
+    .join(Photo, Photo.id == RegionCodes.photo_id)
+    .order_by(RegionCodes.photo_id)
+)
+BOX = (Region.photo_id, Region.x0, Region.y0, Region.x1, Region.y1, Region.objectness)
+BOXES = select(*BOX).order_by(Region.photo_id, Region.rank)
+CAPTIONED = select(*BOX, Region.caption).order_by(Region.photo_id, Region.rank)
+DESCRIBED = (
+    select(Photo.id, type_coerce(Photo.path, Text), Photo.content_hash, *STORED)
+    .outerjoin(RegionCodes, RegionCodes.photo_id == Photo.id)
+    .where(Photo.state == DONE)
+)
+
+
+class StoredPhoto(NamedTuple):
+    """What is stored of a photo, as it was written."""
+
+    size: tuple[int, int]
+    codes: np.ndarray[Any, Any]  # (N, E) float16
+    boxes: np.ndarray[Any, Any]  # (N, 4) float32
+    objectness: np.ndarray[Any, Any]  # (N,) float32
+
+
+def sound_photo(
+    code_size: int | None, stored: Sequence[Any], boxes: Sequence[Sequence[Any]]
+) -> StoredPhoto | None:
+    """What is stored of a photo; None where that is not what was written, or cannot be.
+
+    Args:
+        code_size: of all photos.
+        stored: of the driver, as STORED.
+        boxes: as BOX, in order of rank.
+    """
+    count, size, width, height, codes, sums = stored
+    if not (
+        size == code_size
+        and all(type(value) is int for value in (count, size, width, height))
+        and isinstance(codes, bytes)
+        and len(codes) == count * size * CODE_TYPE.itemsize
+        and len(boxes) == count
+        and isinstance(sums, bytes | None)
+    ):
+        return None
+    try:
+        with np.errstate(over="ignore"):
+            numbers = np.array([row[1:6] for row in boxes], dtype=np.float32).reshape(-1, 5)
+    except (TypeError, ValueError):
+        return None
+    # A bytearray, because torch warns of arrays that cannot be written.
+    photo = StoredPhoto(
+        size=(width, height),
+        codes=np.frombuffer(bytearray(codes), dtype=CODE_TYPE).reshape(count, size),
+        boxes=numbers[:, :4],
+        objectness=numbers[:, 4],
+    )
+    if sums is not None:
+        own = sums_of_codes(codes, size * CODE_TYPE.itemsize)
+        own += sum_of_boxes(width, height, photo.boxes, photo.objectness)
+        return photo if sums[:-4] == own else None
+    low, high = photo.boxes[:, :2], photo.boxes[:, 2:]
+    possible = (
+        np.isfinite(photo.codes).all()
+        and np.isfinite(numbers).all()
+        and (low <= high).all()
+        and ((photo.objectness >= 0) & (photo.objectness <= 1)).all()
+    )
+    return photo if possible else None
