@@ -47,6 +47,9 @@ class PostgresClaims:
     def __exit__(self, *exception: object) -> None:
         """Give up what is held."""
         self._end.set()
+        if self._renewing is not None:
+            # Its connection is back in the pool before the store closes that.
+            self._renewing.join(timeout=LEASE / _RENEWED)
         with contextlib.suppress(IndexUnusable), self._store.connection(write=True) as connection:
             connection.exec_driver_sql("DELETE FROM claim WHERE worker = %s", (self.worker,))
 

@@ -1,5 +1,6 @@
 """Several indexers of one database: each photo described once into it, whoever dies meanwhile."""
 
+import datetime
 import os
 import subprocess
 import sys
@@ -75,21 +76,34 @@ def test_a_photo_is_claimed_by_one_until_it_is_stored(postgres_url: str) -> None
             assert third.take(paths).granted == {*paths}
 
 
+def until(server: Server, url: str) -> list[datetime.datetime]:
+    """When each claim ends, the last one last."""
+    rows = server.execute("SELECT until FROM claim ORDER BY until", database=url.rpartition("/")[2])
+    return [end for (end,) in rows]
+
+
 def test_who_ends_gives_up_its_claims_and_who_dies_loses_them(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims_module, "LEASE", 0.6)
-    with opened(postgres_url) as store:
+    url = postgres_server.new_index()
+    monkeypatch.setattr(claims_module, "LEASE", 2.0)
+    with opened(url) as store:
         paths = ["/p/a.jpg", "/p/b.jpg"]
         ends, dies, lives = (planned(store, paths) for _ in range(3))
         with ends:
             assert ends.take(paths[:1]).granted == {paths[0]}
             assert lives.take(paths[:1]).granted == set()
         assert dies.take(paths).granted == {*paths}
-        time.sleep(1.5)
-        assert lives.take(paths).granted == set()  # it lives, and renews them
+        first = until(postgres_server, url)
+        for _ in range(600):  # it lives, and renews them
+            if until(postgres_server, url)[0] > first[-1]:
+                break
+            time.sleep(0.1)
+        assert until(postgres_server, url)[0] > first[-1]
         dies._end.set()
-        time.sleep(1.5)
+        assert dies._renewing is not None
+        dies._renewing.join()
+        time.sleep(2.5)
         with lives:
             assert lives.take(paths).granted == {*paths}
             assert stored(store, dies, paths) == set()  # too late
@@ -287,5 +301,7 @@ def test_looks_are_taken_at_what_others_are_at(
     with opened(postgres_url) as store:
         other = planned(store, [path])
         assert other.take([path]).granted == {path}
-        threading.Timer(1.0, other.__exit__).start()
+        ends = threading.Timer(1.0, other.__exit__)
+        ends.start()
         assert outcome(index(store, tmp_path))["indexed"] == 2  # type: ignore[arg-type]
+        ends.join()
