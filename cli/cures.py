@@ -109,6 +109,9 @@ WORDS: dict[Cure, str] = {
     ),
     Cure.CREATE_DATABASE: "create it with: createdb --encoding UTF8 {name}",
     Cure.OTHER_DATABASE: "name another database, or another user, with --db",
+    Cure.START_CLUSTER: ("start one with: ray start --head, or check the address that --ray names"),
+    Cure.SAME_VERSIONS: "install the same dcsearch, Ray and Python on all its machines",
+    Cure.SHARE_FOLDER: "share the folder with all its machines, under the same path",
     Cure.WAIT_FOR_CACHE: "wait for the other dcsearch, or end it if it hangs",
 }
 

@@ -1,6 +1,8 @@
 """`dcsearch index`: photos into an index that can be searched."""
 
+import contextlib
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,11 +22,14 @@ from cli.options import (
 )
 from cli.progress import Bar
 from cli.terminal import print_line, say, short_path, tell_notices, warn
+from dcsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from indexer import IndexPlan, IndexProgress, IndexReport, MissingFolder
+    from indexer import Cluster, IndexPlan, IndexProgress, IndexReport, MissingFolder
+
+CLUSTER = "Cluster"
 
 # Where no bar is drawn, a line now and then shows in a log that the work goes on.
 SECONDS_BETWEEN_LINES = 60.0
@@ -74,6 +79,33 @@ def index(
             "it runs on battery.",
         ),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Describe photos with the workers of this Ray cluster; auto: of the one that runs "
+            "on this machine, or a new one on all its cores.",
+            rich_help_panel=CLUSTER,
+            show_default=False,
+        ),
+    ] = None,
+    ray_workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Networks at work at once. [default: as many as the cluster has room for]",
+            rich_help_panel=CLUSTER,
+            show_default=False,
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float,
+        typer.Option(
+            metavar="X", min=0.0, help="GPUs of each, also a part of one.", rich_help_panel=CLUSTER
+        ),
+    ] = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
     database: Database = None,
     model: Model = None,
@@ -87,6 +119,7 @@ def index(
     from dcsearch.checkpoint.header import read_header
     from indexer import Index
 
+    cluster = _cluster(ray, ray_workers, gpus=gpus_per_worker, cores=threads, background=background)
     read_header(model)  # refused before a new index is made
     if dry_run:
         # Where there is no index yet, one in memory is as empty.
@@ -104,6 +137,7 @@ def index(
 
     hold = to_background(threads) if background else None
     with (
+        contextlib.redirect_stdout(sys.stderr if cluster else sys.stdout),  # Ray prints
         Index.open(database, create=True, model=model, device=device.value, on_wait=warn) as opened,
         Bar("finding photos", unit="photos", total=None, quiet=quiet) as bar,
     ):
@@ -117,6 +151,7 @@ def index(
             prune=prune,
             prune_missing_folders=prune_missing_folders,
             hold=hold,
+            cluster=cluster,
             on_progress=_Teller(bar, quiet=quiet),
         )
     for failed in (*report.failed, *report.unread):
@@ -139,6 +174,25 @@ def index(
     if report.indexed and not quiet:
         say(f"ask with: {_next_command(context)}")
     raise typer.Exit(SOME_PHOTOS_FAILED if report.failed or report.unread else DONE)
+
+
+def _cluster(
+    address: str | None, workers: int | None, *, gpus: float, cores: int | None, background: bool
+) -> "Cluster | None":
+    """The cluster that options name.
+
+    Raises:
+        UsageError: options of a cluster without one, or one that is to be left to other work.
+    """
+    if address is None:
+        if workers is not None or gpus:
+            raise UsageError("--ray-workers and --gpus-per-worker go with --ray only")
+        return None
+    if background:
+        raise UsageError("--background is for this machine alone; leave it out, or --ray")
+    from indexer import Cluster
+
+    return Cluster(address=address, workers=workers, cores=cores or 1, gpus=gpus)
 
 
 class _Teller:

@@ -99,6 +99,9 @@ class Cure(StrEnum):
     GRANT_RIGHTS = "have rights to the database granted"
     CREATE_DATABASE = "create the database [name]"
     OTHER_DATABASE = "name another database for the index"
+    START_CLUSTER = "start the Ray cluster, or check its address"
+    SAME_VERSIONS = "install the same versions on all machines of the cluster"
+    SHARE_FOLDER = "share the folder with all machines of the cluster, under the same path"
     WAIT_FOR_CACHE = "wait for the other process that prepares the search cache"
 
 

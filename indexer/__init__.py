@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from indexer.finding import Finding
     from indexer.health.doctor import examine
     from indexer.index import Index
+    from indexer.indexing.describing import Cluster
     from indexer.indexing.plan import IndexPlan
     from indexer.indexing.progress import IndexProgress
     from indexer.indexing.pruning import MissingFolder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlignedRegion",
     "Answer",
+    "Cluster",
     "Example",
     "FailedPhoto",
     "FilterGaps",
@@ -64,6 +66,7 @@ _HOME = {
     "shown_url": "store.postgres_url",
     "AlignedRegion": "answer",
     "Answer": "answer",
+    "Cluster": "indexing.describing",
     "Example": "search.example",
     "FailedPhoto": "photos.scan",
     "FilterGaps": "store.filters",

@@ -24,6 +24,7 @@ from dcsearch.scoring.formula import Score
 from indexer.answer import Answer
 from indexer.candidates.faiss_cache import VectorCache
 from indexer.indexing.comparison import find_work
+from indexer.indexing.describing import Cluster
 from indexer.indexing.plan import IndexPlan
 from indexer.indexing.progress import IndexProgress, Progress
 from indexer.indexing.report import IndexReport
@@ -184,6 +185,7 @@ class Index:
         workers: int = 2,
         max_megapixels: float = 200.0,
         hold: Callable[[], None] | None = None,
+        cluster: Cluster | None = None,
         on_progress: Callable[[IndexProgress], None] | None = None,
     ) -> IndexReport:
         """Bring the index up to date with the photos at and below some paths.
@@ -202,30 +204,34 @@ class Index:
             workers: threads that open photos.
             max_megapixels: photos of more are failures.
             hold: called before each batch goes through the network, which waits until it returns.
+            cluster: photos are described by its workers; None: in this process.
             on_progress: called now and then, on the calling thread.
 
         Raises:
-            UsageError: a path cannot be used, or there are no photos.
+            UsageError: a path or the cluster cannot be used, or there are no photos.
             IndexUnusable: another process is indexing, another model made the index, or it cannot
                 be written.
-            MachineFault: the machine does not let photos be read.
+            MachineFault: the machine does not let photos be read, or the cluster is gone.
             CheckpointError: the model's file cannot be read.
             ValueError: batch_size or workers below 1.
         """
         # Not at the top: queries open no photos.
-        from indexer.indexing.local import LocalDescriber
+        from indexer.indexing.describer import photo_describer
 
         model = self._loaded_model()
         progress = Progress(model.header.name, on_progress)
-        describer = LocalDescriber(
-            model.record,
-            model.describer,
-            batch_size=batch_size,
-            workers=workers,
-            max_megapixels=max_megapixels,
-            hold=hold,
-        )
-        with self._naming_models():
+        with (
+            self._naming_models(),
+            photo_describer(
+                model,
+                cluster,
+                batch_size=batch_size,
+                workers=workers,
+                max_megapixels=max_megapixels,
+                hold=hold,
+                on_wait=self._store.on_wait,
+            ) as describer,
+        ):
             report = index_photos(
                 paths,
                 store=self._store,

@@ -26,11 +26,29 @@ class Unread:
 Outcome = Described | Failed | Vanished | Unread
 
 
-class Describer(Protocol):
-    """Opens and describes photos; `indexer.indexing.local` does so in this process.
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Which cluster describes, and how much of it.
 
-    Another one, on a cluster say, is a class of its own: it is given files and gives back outcomes,
-    and touches neither the store nor the run's counts.
+    Attributes:
+        address: "auto" is the one that runs on this machine, or a new one on all its cores; else as
+            `ray.init` takes it.
+        workers: networks at work; None: as many as the cluster has cores, or GPUs, for.
+        cores: that one worker computes on.
+        gpus: that one worker has, also a part of one.
+    """
+
+    address: str = "auto"
+    workers: int | None = None
+    cores: int = 1
+    gpus: float = 0.0
+
+
+class Describer(Protocol):
+    """Opens and describes photos; `indexer.indexing.local` does so in this process,
+
+    `indexer.indexing.cluster` on other machines. One is given files and gives back outcomes, and
+    touches neither the store nor the run's counts.
     """
 
     @property
