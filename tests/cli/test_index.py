@@ -104,6 +104,22 @@ def test_in_the_background_the_same_is_indexed_at_the_lowest_priority(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--ray-workers", "2"], "--ray-workers and --gpus-per-worker go with --ray only"),
+        (["--gpus-per-worker", "0.5"], "--ray-workers and --gpus-per-worker go with --ray only"),
+        (["--ray", "auto", "--background"], "--background is for this machine alone"),
+    ],
+)
+def test_options_of_a_cluster_that_do_not_go_together(
+    program: Index, photos: Path, options: list[str], sentence: str
+) -> None:
+    outcome = program("index", photos, *options)
+    assert outcome.code == 2
+    assert sentence in outcome.stderr
+
+
 def test_a_number_of_threads_changes_no_answer(
     program: Index, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
