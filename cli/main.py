@@ -1,7 +1,7 @@
 """The command line: `dcsearch COMMAND`, one file of this package for each command.
 
-Nothing heavy is imported here: torch, SQLAlchemy, numpy and Pillow wait inside the commands, so
-that `dcsearch --help` answers at once.
+No command is imported here (see deferred.py), and nothing heavy in their files: torch, SQLAlchemy,
+numpy and Pillow wait inside the commands. So `dcsearch --help` answers at once.
 """
 
 import os
@@ -14,70 +14,103 @@ import typer
 import typer.main
 
 from cli import exits
-from cli.backup import backup
-from cli.data.check import check
-from cli.data.convert import convert
-from cli.describe import describe
-from cli.detect import detect
-from cli.doctor import doctor
-from cli.evaluate.captions import captions
-from cli.evaluate.detection import detection
-from cli.evaluate.grounding import grounding
-from cli.evaluate.retrieval import retrieval
-from cli.history import history
-from cli.index import index
-from cli.model.calibrate import calibrate
-from cli.model.export import export
-from cli.model.fetch import fetch
-from cli.model.import_model import import_model
-from cli.model.info import info
-from cli.model.list_models import list_models
-from cli.model.remove import remove
-from cli.model.use import use
-from cli.model.verify import verify
-from cli.model.words import words
-from cli.query import query
-from cli.refine import refine
-from cli.serve import serve
-from cli.show import show
-from cli.similar import similar
-from cli.status import status
+from cli.deferred import defer
 from cli.terminal import print_line
-from cli.text import text
-from cli.train import train
 from dcsearch import __version__
 from dcsearch.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,  # lists of commands are plain: Rich is slower to import than all else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options can be set by environment variables: DCSEARCH_DB, DCSEARCH_MODEL and so on.",
 )
-finding = (query, similar, text, detect)
-for command in (
-    *(index, *finding, describe, show, status, history, serve, doctor, backup),
-    *(train, refine),
+for name, help in (
+    ("index", "Index photos for searching; only new and changed photos are processed."),
+    ("query", "Find the photos that a phrase describes, and the region of each."),
+    (
+        "similar",
+        "Find the photos with a region similar to a region of a photo, and that region of each.",
+    ),
+    ("text", "Find the photos with a generated caption that contains all these words."),
+    ("detect", "Find the regions of the given photos that a phrase describes; no index is needed."),
+    (
+        "describe",
+        "Write a caption for each region of photos, highest objectness first; no index is needed.",
+    ),
+    ("show", "Show the regions of a photo in the index, highest objectness first."),
+    ("status", "Show what the index contains: photos, model, failures and queries."),
+    ("history", "List past queries, newest first; with a number, show the results of that query."),
+    ("serve", "Serve the index as a web page, until Ctrl-C."),
+    ("doctor", "Check the index, its search cache, its model and the system for problems."),
+    ("backup", "Copy the index with its history into a new file, and verify the copy."),
+    ("train", "Train a network on photos whose regions have phrases."),
+    (
+        "refine",
+        "Train only the language model of a network further, on region codes computed once.",
+    ),
 ):
-    app.command()(command)
+    defer(app, name, help, module=f"cli.{name}")
 evaluate = typer.Typer(
     help="Measure a network, by the protocols of the paper.", no_args_is_help=True
 )
-for command in (retrieval, captions, grounding, detection):
-    evaluate.command()(command)
+for name, help in (
+    (
+        "retrieval",
+        "Measure retrieval: photos found by phrases of their own (section 4.2 of the paper).",
+    ),
+    (
+        "captions",
+        "Measure dense captioning: boxes and captions (section 4.1 of the paper). Needs Java.",
+    ),
+    (
+        "grounding",
+        "Measure grounding: the region of each phrase in its own photo, by kind and by size.",
+    ),
+    ("detection", "Measure detection of categories by their names, with COCO's average precision."),
+):
+    defer(evaluate, name, help, module=f"cli.evaluate.{name}")
 data = typer.Typer(
     help="Check annotated photos, or convert them to JSON lines.", no_args_is_help=True
 )
-for command in (check, convert):
-    data.command()(command)
+for name, help in (
+    ("check", "Count what a dataset holds, and name its problems."),
+    ("convert", "Write a dataset as JSON lines, the format that all other commands read."),
+):
+    defer(data, name, help, module=f"cli.data.{name}")
 model = typer.Typer(
     help="Import, list and check models, and choose the one to use.", no_args_is_help=True
 )
-model.command("list")(list_models)
-model.command()(info)
-model.command("import")(import_model)
-for command in (fetch, export, verify, use, remove, words, calibrate):
-    model.command()(command)
+for name, file, help in (
+    ("list", "list_models", "List the models that --model takes by name."),
+    ("info", "info", "Show the config, vocabulary, size and provenance of a model."),
+    (
+        "import",
+        "import_model",
+        "Copy a model into the collection, so that --model takes it by name.",
+    ),
+    (
+        "fetch",
+        "fetch",
+        "Download the network that the authors of DenseCap released, and import it.",
+    ),
+    ("export", "export", "Write a model to one file: weights, config and vocabulary."),
+    (
+        "verify",
+        "verify",
+        "Check the hash of a model, the shape of every tensor, and that all numbers are finite.",
+    ),
+    ("use", "use", "Set the model that commands use without --model."),
+    ("remove", "remove", "Delete a model. An index made with it cannot be searched any more."),
+    ("words", "words", "Write the table of substitute words for a model, beside its weights."),
+    (
+        "calibrate",
+        "calibrate",
+        "Measure which share of photos with a score shows the phrase, and write the model with it.",
+    ),
+):
+    defer(model, name, help, module=f"cli.model.{file}")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(data, name="data")
 app.add_typer(model, name="model")

@@ -14,31 +14,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from dcsearch.errors import Cure, IndexUnusable, UsageError
 from dcsearch.question import Question, Term, parse_term
-from dcsearch.scoring.formula import Score
-from indexer.answer import Answer
-from indexer.candidates.faiss_cache import VectorCache
-from indexer.indexing.comparison import find_work
-from indexer.indexing.describing import Cluster
-from indexer.indexing.plan import IndexPlan
-from indexer.indexing.progress import IndexProgress, Progress
-from indexer.indexing.report import IndexReport
-from indexer.indexing.run import index_photos
 from indexer.models.collection import Models
-from indexer.models.loaded import LoadedModel
 from indexer.models.mismatch import OtherModel
-from indexer.photos.open import OpenedPhoto
 from indexer.photos.paths import absolute_path, printable
-from indexer.search.captions import search_captions
-from indexer.search.example import Box, Example, find_example, parse_example
-from indexer.search.named import known_photo
-from indexer.search.options import SearchOptions
-from indexer.search.searcher import Searcher
 from indexer.store.contract import Store
 from indexer.store.filters import (
     FilterGaps,
@@ -48,7 +30,30 @@ from indexer.store.filters import (
     photo_ids,
 )
 from indexer.store.open import is_there, open_store
-from indexer.store.records import IndexedPhoto, IndexStatus, PastQuery, PhotoFacts, SeenRegions
+
+# What searches and what indexes is imported by the methods that do: the door opens for less too.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dcsearch.scoring.formula import Score
+    from indexer.answer import Answer
+    from indexer.indexing.describing import Cluster
+    from indexer.indexing.plan import IndexPlan
+    from indexer.indexing.progress import IndexProgress, Progress
+    from indexer.indexing.report import IndexReport
+    from indexer.models.loaded import LoadedModel
+    from indexer.photos.open import OpenedPhoto
+    from indexer.search.example import Box, Example
+    from indexer.search.options import SearchOptions
+    from indexer.search.searcher import Searcher
+    from indexer.store.records import (
+        IndexedPhoto,
+        IndexStatus,
+        PastQuery,
+        PhotoFacts,
+        SeenRegions,
+    )
 
 OnProgress = Callable[[int, int], None]
 
@@ -152,7 +157,7 @@ class Index:
         prune_missing_folders: bool = False,
         force: bool = False,
         retry_errors: bool = False,
-    ) -> IndexPlan:
+    ) -> "IndexPlan":
         """What `add` with these arguments would do; touches neither index nor photos.
 
         Raises:
@@ -161,6 +166,8 @@ class Index:
                 set.
             CheckpointError: the model's file cannot be read.
         """
+        from indexer.indexing.comparison import find_work
+
         model = self._loaded_model().record
         with self._naming_models():
             return find_work(
@@ -185,9 +192,9 @@ class Index:
         workers: int = 2,
         max_megapixels: float = 200.0,
         hold: Callable[[], None] | None = None,
-        cluster: Cluster | None = None,
-        on_progress: Callable[[IndexProgress], None] | None = None,
-    ) -> IndexReport:
+        cluster: "Cluster | None" = None,
+        on_progress: "Callable[[IndexProgress], None] | None" = None,
+    ) -> "IndexReport":
         """Bring the index up to date with the photos at and below some paths.
 
         A photo that cannot be used is recorded and reported, and never stops the run. Ctrl-C stops
@@ -215,8 +222,9 @@ class Index:
             CheckpointError: the model's file cannot be read.
             ValueError: batch_size or workers below 1.
         """
-        # Not at the top: queries open no photos.
         from indexer.indexing.describer import photo_describer
+        from indexer.indexing.progress import Progress
+        from indexer.indexing.run import index_photos
 
         model = self._loaded_model()
         progress = Progress(model.header.name, on_progress)
@@ -252,11 +260,13 @@ class Index:
             return replace(report, interrupted=True)
         return replace(report, notices=() if not_kept is None else (not_kept,))
 
-    def _prepare_search(self, report: IndexReport, progress: Progress) -> IndexUnusable | None:
+    def _prepare_search(self, report: "IndexReport", progress: "Progress") -> IndexUnusable | None:
         """Completes the search cache, so that the next query need not; why not, where it cannot."""
         if self._searcher is not None:
             cache = self._searcher.cache
         else:
+            from indexer.candidates.faiss_cache import VectorCache
+
             cache = VectorCache(self._store, self._loaded_model().header)
         return cache.prepare(
             on_progress=lambda done, of: progress.tell(
@@ -273,20 +283,20 @@ class Index:
         self,
         *phrases: str | Question,
         like: Sequence[str] = (),
-        examples: Mapping[str, Example] | None = None,
+        examples: "Mapping[str, Example] | None" = None,
         top: int = 10,
         per_image: int = 1,
         min_score: float | None = None,
         only: PhotoFilter | None = None,
         exact: bool = False,
         explain: bool = False,
-        score: Score | None = None,
+        score: "Score | None" = None,
         literal: bool = False,
         unique: bool = False,
         every_region: bool = False,
         record: bool = True,
         on_progress: OnProgress | None = None,
-    ) -> Answer:
+    ) -> "Answer":
         """The photos that a question describes, best first, and where in them.
 
         Args:
@@ -317,6 +327,9 @@ class Index:
             IndexUnusable: the index holds no photos, or another model's.
             CheckpointError: the model's file cannot be read, or the table of words beside it.
         """
+        from indexer.search.example import parse_example
+        from indexer.search.options import SearchOptions
+
         regions = [parse_term(text) for text in like]
         match phrases:
             case (Question() as question,):
@@ -342,8 +355,8 @@ class Index:
 
     def similar(
         self,
-        photo: str | os.PathLike[str] | Example,
-        box: Box | None = None,
+        photo: "str | os.PathLike[str] | Example",
+        box: "Box | None" = None,
         *,
         top: int = 10,
         per_image: int = 1,
@@ -352,7 +365,7 @@ class Index:
         unique: bool = False,
         record: bool = True,
         on_progress: OnProgress | None = None,
-    ) -> Answer:
+    ) -> "Answer":
         """The photos with a region like one of another photo, best first, and where in them.
 
         That photo itself is left out, but not its copies. Scores are those of
@@ -370,14 +383,17 @@ class Index:
             IndexUnusable: the index holds no photos, or another model's.
             CheckpointError: the model's file cannot be read.
         """
+        from indexer.search.example import Example
+        from indexer.search.options import SearchOptions
+
         example = photo if isinstance(photo, Example) else self.example(photo, box)
         question = Question(terms=(Term(example.text),), min_score=min_score)
         options = SearchOptions(top=top, per_image=per_image, unique=unique)
         return self._ask(question, options, only, record, on_progress, [example])
 
     def example(
-        self, photo: str | os.PathLike[str] | OpenedPhoto, box: Box | None = None
-    ) -> Example:
+        self, photo: "str | os.PathLike[str] | OpenedPhoto", box: "Box | None" = None
+    ) -> "Example":
         """What `similar` searches for, with the model's code and caption of it; `find_example`.
 
         Raises:
@@ -385,11 +401,13 @@ class Index:
             IndexUnusable: the index holds no photos, or another model's.
             CheckpointError: the model's file cannot be read.
         """
+        from indexer.search.example import find_example
+
         self._opened_searcher()  # makes sure that the index is of the model that describes
         network = self._loaded_model().describer
         return find_example(self._store, photo, box, network=network)
 
-    def describe(self, photo: OpenedPhoto) -> SeenRegions:
+    def describe(self, photo: "OpenedPhoto") -> "SeenRegions":
         """The regions of an open photo, best objectness first, in pixels of its upright original;
         nothing is stored.
 
@@ -410,8 +428,10 @@ class Index:
         per_image: int = 1,
         only: PhotoFilter | None = None,
         unique: bool = False,
-    ) -> Answer:
+    ) -> "Answer":
         """The photos with a caption that has all the words; see `search_captions`."""
+        from indexer.search.captions import search_captions
+
         return search_captions(
             self._store,
             words,
@@ -430,7 +450,7 @@ class Index:
         """
         return filter_gaps(self._store, only)
 
-    def status(self) -> IndexStatus:
+    def status(self) -> "IndexStatus":
         """What the index holds, in numbers.
 
         Raises:
@@ -439,7 +459,7 @@ class Index:
         with self._store.reading() as index:
             return index.status()
 
-    def facts(self, photo_ids: Iterable[int]) -> dict[int, PhotoFacts]:
+    def facts(self, photo_ids: Iterable[int]) -> "dict[int, PhotoFacts]":
         """Photos by their numbers in the index, without regions; unknown numbers are left out.
 
         Raises:
@@ -448,7 +468,7 @@ class Index:
         with self._store.reading() as index:
             return index.facts(photo_ids)
 
-    def show(self, photo: int | str | os.PathLike[str]) -> IndexedPhoto:
+    def show(self, photo: int | str | os.PathLike[str]) -> "IndexedPhoto":
         """A photo of the index with its regions, by its number, or by its path however that is
         written; see `known_photo`.
 
@@ -461,12 +481,14 @@ class Index:
                 if (found := index.photo(photo)) is not None:
                     return found
                 raise UsageError(f"there is no photo {photo} in the index {self.location}")
+            from indexer.search.named import known_photo
+
             meant = known_photo(index, photo)
             if meant is not None and (found := index.photo(meant.id)) is not None:
                 return found
         raise UsageError(f"{printable(photo)} is not in the index {self.location}", Cure.ADD_PHOTO)
 
-    def history(self, limit: int = 20, *, before: int | None = None) -> list[PastQuery]:
+    def history(self, limit: int = 20, *, before: int | None = None) -> "list[PastQuery]":
         """The last queries, newest first; empty when nothing was asked yet.
 
         Args:
@@ -479,7 +501,7 @@ class Index:
         with self._store.reading() as index:
             return index.queries(limit, before=before)
 
-    def past_answer(self, query_id: int) -> Answer:
+    def past_answer(self, query_id: int) -> "Answer":
         """The answer that was recorded under a number, as it was given.
 
         Photos that have left the index since are in it, with the path they had.
@@ -494,7 +516,7 @@ class Index:
             raise UsageError(f"there is no query {query_id} in the history", Cure.LIST_QUERIES)
         return answer
 
-    def back_up(self, file: str | os.PathLike[str]) -> IndexStatus:
+    def back_up(self, file: str | os.PathLike[str]) -> "IndexStatus":
         """Copy the index into a new file, while others go on, and make sure that it is sound.
 
         Returns:
@@ -512,12 +534,12 @@ class Index:
     def _ask(
         self,
         question: Question,
-        options: SearchOptions,
+        options: "SearchOptions",
         only: PhotoFilter | None,
         record: bool,
         on_progress: OnProgress | None,
-        examples: Sequence[Example],
-    ) -> Answer:
+        examples: "Sequence[Example]",
+    ) -> "Answer":
         only = only or PhotoFilter()
         searcher = self._opened_searcher()
         passing = self._passing(only)
@@ -532,17 +554,19 @@ class Index:
                 on_progress=on_progress,
             )
 
-    def _passing(self, only: PhotoFilter) -> NDArray[np.int64] | None:
+    def _passing(self, only: PhotoFilter) -> "NDArray[np.int64] | None":
         """Ids of the photos that pass a filter; None: all."""
         return photo_ids(self._store, as_the_index_writes(self._store, only))
 
-    def _loaded_model(self) -> LoadedModel:
+    def _loaded_model(self) -> "LoadedModel":
         with self._mutex:
             if self._model is None:
+                from indexer.models.loaded import LoadedModel
+
                 self._model = LoadedModel(self._model_file, device=self._device)
             return self._model
 
-    def _opened_searcher(self) -> Searcher:
+    def _opened_searcher(self) -> "Searcher":
         """What answers queries, made when the first is asked.
 
         Raises:
@@ -551,6 +575,8 @@ class Index:
         """
         with self._mutex, self._naming_models():
             if self._searcher is None:
+                from indexer.search.searcher import Searcher
+
                 model = self._loaded_model()
                 self._searcher = Searcher(
                     self._store, model.header, device=self._device, checkpoint=model.checkpoint

@@ -18,7 +18,7 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def commands_below(group: Any, prefix: str = "") -> dict[str, Any]:
-    """Every command of a group by its full name, such as "evaluate retrieval"."""
+    """Every command of a group by its full name, such as "evaluate retrieval", not imported yet."""
     found: dict[str, Any] = {}
     for name, command in group.commands.items():
         full = f"{prefix}{name}"
@@ -28,7 +28,8 @@ def commands_below(group: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-COMMANDS = commands_below(typer.main.get_command(app))
+DEFERRED = commands_below(typer.main.get_command(app))
+COMMANDS = {name: command.imported() for name, command in DEFERRED.items()}
 
 
 class CommandLine(NamedTuple):
@@ -79,7 +80,7 @@ def command_in(words: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
     while words and not words[0].startswith("-") and hasattr(command, "commands"):
         assert words[0] in command.commands, f"no command {words[0]!r}"
         command, words = command.commands[words[0]], words[1:]
-    return command, words
+    return (command.imported() if hasattr(command, "imported") else command), words
 
 
 @pytest.mark.parametrize("line", command_lines(), ids=lambda line: " ".join(line.words))
@@ -115,6 +116,13 @@ def test_the_readme_shows_every_command() -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_says_what_it_does(name: str) -> None:
     assert COMMANDS[name].help
+
+
+@pytest.mark.parametrize("name", sorted(DEFERRED))
+def test_the_list_of_commands_says_what_the_command_s_own_help_begins_with(name: str) -> None:
+    paragraph, *_ = COMMANDS[name].help.split("\n\n")
+    assert DEFERRED[name].short_help == " ".join(paragraph.split())
+    assert COMMANDS[name].name == name.split()[-1]
 
 
 def test_every_make_target_that_is_named_exists() -> None:

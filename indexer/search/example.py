@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcsearch.errors import PhotoError, UsageError
-from indexer.photos.open import OpenedPhoto, open_photo
 from indexer.photos.paths import printable
 from indexer.search.named import known_photo
 from indexer.store.contract import Store
@@ -24,6 +23,7 @@ from indexer.store.records import DONE, KnownPhoto
 
 if TYPE_CHECKING:
     from dcsearch.describe import Describer
+    from indexer.photos.open import OpenedPhoto
 
 Box = tuple[float, float, float, float]
 
@@ -76,7 +76,7 @@ def parse_example(text: str) -> tuple[str, Box | None]:
 
 def find_example(
     database: Store,
-    photo: str | os.PathLike[str] | OpenedPhoto,
+    photo: "str | os.PathLike[str] | OpenedPhoto",
     box: Box | None = None,
     *,
     network: "Callable[[], Describer]",
@@ -94,10 +94,10 @@ def find_example(
         UsageError: the photo cannot be opened, or has no pixel in the box.
         IndexUnusable: the index cannot be read.
     """
-    name = "a photo" if isinstance(photo, OpenedPhoto) else os.fspath(photo)
+    name = os.fspath(photo) if isinstance(photo, str | os.PathLike) else "a photo"
     corners = "" if box is None else ":" + ",".join(f"{edge:g}" for edge in box)
     text = f"{name}{corners}"
-    if isinstance(photo, OpenedPhoto):
+    if not isinstance(photo, str | os.PathLike):
         return _recognised(text, None, photo, box, name, network())
     known, as_it_is = _indexed(database, name)
     photo_id = None if known is None else known.id
@@ -114,6 +114,8 @@ def find_example(
                 code=regions.codes[row],
                 caption=regions.captions[row],
             )
+    from indexer.photos.open import open_photo
+
     describer = network()
     try:
         # A photo that is named is opened whatever its size.
@@ -132,7 +134,7 @@ def find_example(
 def _recognised(
     text: str,
     photo_id: int | None,
-    opened: OpenedPhoto,
+    opened: "OpenedPhoto",
     box: Box | None,
     name: str,
     describer: "Describer",

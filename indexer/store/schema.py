@@ -109,8 +109,9 @@ class Model(Base):
             "uq_model_current",
             "current",
             unique=True,
+            # PostgreSQL's has the same condition, by its migration; naming it here would import
+            # SQLAlchemy's PostgreSQL whenever an index is opened.
             sqlite_where=text("current"),
-            postgresql_where=text("current"),
         ),
     )
 
