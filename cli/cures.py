@@ -108,6 +108,8 @@ WORDS: dict[Cure, str] = {
         "ask who runs the database for them, as in: GRANT CREATE, USAGE ON SCHEMA public TO USER"
     ),
     Cure.CREATE_DATABASE: "create it with: createdb --encoding UTF8 {name}",
+    Cure.COPY_INDEX: "or copy it into a file with: dcsearch copy SOURCE TARGET",
+    Cure.NEW_TARGET: "name a new file or an empty database as TARGET",
     Cure.OTHER_DATABASE: "name another database, or another user, with --db",
     Cure.WAIT_FOR_CACHE: "wait for the other dcsearch, or end it if it hangs",
 }

@@ -15,6 +15,7 @@ import typer.main
 
 from cli import exits
 from cli.backup import backup
+from cli.copy import copy
 from cli.data.check import check
 from cli.data.convert import convert
 from cli.describe import describe
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 finding = (query, similar, text, detect)
 for command in (
-    *(index, *finding, describe, show, status, history, serve, doctor, backup),
+    *(index, *finding, describe, show, status, history, serve, doctor, backup, copy),
     *(train, refine),
 ):
     app.command()(command)

@@ -98,6 +98,8 @@ class Cure(StrEnum):
     GIVE_PASSWORD = "give the password of the database's user"
     GRANT_RIGHTS = "have rights to the database granted"
     CREATE_DATABASE = "create the database [name]"
+    COPY_INDEX = "copy the index into a file"
+    NEW_TARGET = "copy into a new file or an empty database"
     OTHER_DATABASE = "name another database for the index"
     WAIT_FOR_CACHE = "wait for the other process that prepares the search cache"
 

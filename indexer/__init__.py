@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from indexer.photos.open import OpenedPhoto
     from indexer.photos.scan import FailedPhoto
     from indexer.search.example import Example, parse_box
+    from indexer.store.copy import CopyReport
     from indexer.store.filters import FilterGaps, PhotoFilter, listed_paths, read_date
     from indexer.store.postgres_url import shown_url
     from indexer.store.records import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlignedRegion",
     "Answer",
+    "CopyReport",
     "Example",
     "FailedPhoto",
     "FilterGaps",
@@ -64,6 +66,7 @@ _HOME = {
     "shown_url": "store.postgres_url",
     "AlignedRegion": "answer",
     "Answer": "answer",
+    "CopyReport": "store.copy",
     "Example": "search.example",
     "FailedPhoto": "photos.scan",
     "FilterGaps": "store.filters",

@@ -39,6 +39,7 @@ from indexer.search.named import known_photo
 from indexer.search.options import SearchOptions
 from indexer.search.searcher import Searcher
 from indexer.store.contract import Store
+from indexer.store.copy import CopyReport, copy_index
 from indexer.store.filters import (
     FilterGaps,
     PhotoFilter,
@@ -502,6 +503,28 @@ class Index:
         self._store.back_up(copy)
         with open_store(copy) as store, store.reading() as index:
             return index.status()
+
+    def copy_to(
+        self,
+        target: str | Path,
+        *,
+        verify: bool = False,
+        on_progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+    ) -> CopyReport:
+        """Copy all that the index holds into another one, of whichever store; see `copy_index`.
+
+        Args:
+            target: as `where` of `open`; made where it is not there. One that holds a part of this
+                copy is added to.
+            verify: compare all that both hold also where nothing was left to be copied.
+            on_progress: told what is done, how much of it, and of how much.
+
+        Raises:
+            UsageError: the target is this index, holds something else, or is written to by others.
+            IndexUnusable: one of them cannot be used, or what was read back is not what was copied.
+        """
+        with open_store(target, create=True, on_wait=self._store.on_wait) as store:
+            return copy_index(self._store, store, verify=verify, on_progress=on_progress)
 
     def _ask(
         self,
