@@ -129,6 +129,25 @@ class Index:
         self._opened_searcher().cache.current()
         self._loaded_model().describer()
 
+    def check(self) -> None:
+        """Make sure that questions can be asked now; quick where they could be before.
+
+        Raises:
+            IndexUnusable: the index cannot be read, holds no photos, or another model's.
+            CheckpointError: the model's file cannot be read.
+            UsageError: the device is not there.
+        """
+        searcher = self._opened_searcher()
+        with self._naming_models():
+            searcher.check()
+        self._loaded_model().describer()
+
+    @property
+    def cached_at(self) -> float | None:
+        """When this process last brought its search cache up to date, in seconds of the epoch; None
+        where it has not yet."""
+        return None if self._searcher is None else self._searcher.cache.completed_at
+
     def edition(self) -> int:
         """A number that is another one after any change of a photo's regions or state.
 

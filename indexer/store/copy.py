@@ -229,13 +229,15 @@ class _Copying:
             assert isinstance(index, SqlReading)
             yield index
 
-    def _report(self, copied: dict[str, int], holds: dict[str, int], sum: str | None) -> CopyReport:
+    def _report(
+        self, copied: dict[str, int], holds: dict[str, int], digest: str | None
+    ) -> CopyReport:
         return CopyReport(
             source=self._original.location,
             target=self._target.location,
             copied=copied,
             holds=holds,
-            checksum=sum,
+            checksum=digest,
         )
 
     def _foreign(self, table: Table, rows: Rows, others: Rows) -> UsageError:
