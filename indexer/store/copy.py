@@ -289,10 +289,8 @@ def _require_two(source: Store, target: Store) -> None:
         if store.location == "sqlite://":
             raise UsageError("an index in memory can neither be copied nor be a copy")
     one, other = source.path, target.path
-    if (
-        source.location == target.location
-        or (source.cache_folder is not None and source.cache_folder == target.cache_folder)
-        or (one is not None and other is not None and os.path.samefile(one, other))
+    if source.location == target.location or (
+        one is not None and other is not None and os.path.samefile(one, other)
     ):
         raise UsageError(
             f"{source.location} and {target.location} are the same index", Cure.NEW_TARGET
