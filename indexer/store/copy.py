@@ -289,9 +289,10 @@ def _require_two(source: Store, target: Store) -> None:
         if store.location == "sqlite://":
             raise UsageError("an index in memory can neither be copied nor be a copy")
     one, other = source.path, target.path
-    if source.location == target.location or (
-        one is not None and other is not None and os.path.samefile(one, other)
-    ):
+    # A location does not show the folder of a socket, and databases that were made of one template
+    # have one number, by which the cache's folder is named.
+    same = (source.location, source.cache_folder) == (target.location, target.cache_folder)
+    if same or (one is not None and other is not None and os.path.samefile(one, other)):
         raise UsageError(
             f"{source.location} and {target.location} are the same index", Cure.NEW_TARGET
         )
