@@ -108,6 +108,8 @@ WORDS: dict[Cure, str] = {
         "ask who runs the database for them, as in: GRANT CREATE, USAGE ON SCHEMA public TO USER"
     ),
     Cure.CREATE_DATABASE: "create it with: createdb --encoding UTF8 {name}",
+    Cure.COPY_INDEX: "or copy it into a file with: dcsearch copy SOURCE TARGET",
+    Cure.NEW_TARGET: "name a new file or an empty database as TARGET",
     Cure.OTHER_DATABASE: "name another database, or another user, with --db",
     Cure.START_CLUSTER: ("start one with: ray start --head, or check the address that --ray names"),
     Cure.SAME_VERSIONS: "install the same dcsearch, Ray and Python on all its machines",

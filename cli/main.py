@@ -45,6 +45,7 @@ for name, help in (
     ("serve", "Serve the index as a web page, until Ctrl-C."),
     ("doctor", "Check the index, its search cache, its model and the system for problems."),
     ("backup", "Copy the index with its history into a new file, and verify the copy."),
+    ("copy", "Copy an index with its history into another file or database, and verify the copy."),
     ("train", "Train a network on photos whose regions have phrases."),
     (
         "refine",

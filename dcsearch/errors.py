@@ -98,6 +98,8 @@ class Cure(StrEnum):
     GIVE_PASSWORD = "give the password of the database's user"
     GRANT_RIGHTS = "have rights to the database granted"
     CREATE_DATABASE = "create the database [name]"
+    COPY_INDEX = "copy the index into a file"
+    NEW_TARGET = "copy into a new file or an empty database"
     OTHER_DATABASE = "name another database for the index"
     START_CLUSTER = "start the Ray cluster, or check its address"
     SAME_VERSIONS = "install the same versions on all machines of the cluster"

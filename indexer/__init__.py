@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from indexer.photos.open import OpenedPhoto
     from indexer.photos.scan import FailedPhoto
     from indexer.search.example import Example, parse_box
+    from indexer.store.copy import CopyReport
     from indexer.store.filters import FilterGaps, PhotoFilter, listed_paths, read_date
     from indexer.store.postgres_url import shown_url
     from indexer.store.records import (
@@ -36,6 +37,7 @@ __all__ = [
     "AlignedRegion",
     "Answer",
     "Cluster",
+    "CopyReport",
     "Example",
     "FailedPhoto",
     "FilterGaps",
@@ -67,6 +69,7 @@ _HOME = {
     "AlignedRegion": "answer",
     "Answer": "answer",
     "Cluster": "indexing.describing",
+    "CopyReport": "store.copy",
     "Example": "search.example",
     "FailedPhoto": "photos.scan",
     "FilterGaps": "store.filters",

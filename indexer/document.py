@@ -14,6 +14,7 @@ from indexer.photos.paths import unicode_path
 if TYPE_CHECKING:
     from dcsearch.scoring.explanation import Explanation
     from indexer.answer import AlignedRegion, Answer, PhotoResult
+    from indexer.store.copy import CopyReport
     from indexer.store.records import IndexedPhoto, IndexStatus, PastQuery, StoredRegion
 
 SCHEMA_VERSION = 1  # of all documents
@@ -128,6 +129,17 @@ def status_document(status: "IndexStatus") -> Document:
         "failures": [
             {**path_fields(failure.path), "reason": failure.reason} for failure in status.failures
         ],
+    }
+
+
+def copy_document(report: "CopyReport") -> Document:
+    """What was copied from one index into another, in rows by table."""
+    return {
+        "source": report.source,
+        "target": report.target,
+        "copied": report.copied,
+        "holds": report.holds,
+        "checksum": report.checksum,
     }
 
 

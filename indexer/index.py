@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from indexer.search.example import Box, Example
     from indexer.search.options import SearchOptions
     from indexer.search.searcher import Searcher
+    from indexer.store.copy import CopyReport
     from indexer.store.records import (
         IndexedPhoto,
         IndexStatus,
@@ -133,6 +134,25 @@ class Index:
         """
         self._opened_searcher().cache.current()
         self._loaded_model().describer()
+
+    def check(self) -> None:
+        """Make sure that questions can be asked now; quick where they could be before.
+
+        Raises:
+            IndexUnusable: the index cannot be read, holds no photos, or another model's.
+            CheckpointError: the model's file cannot be read.
+            UsageError: the device is not there.
+        """
+        searcher = self._opened_searcher()
+        with self._naming_models():
+            searcher.check()
+        self._loaded_model().describer()
+
+    @property
+    def cached_at(self) -> float | None:
+        """When this process last brought its search cache up to date, in seconds of the epoch; None
+        where it has not yet."""
+        return None if self._searcher is None else self._searcher.cache.completed_at
 
     def edition(self) -> int:
         """A number that is another one after any change of a photo's regions or state.
@@ -530,6 +550,30 @@ class Index:
         self._store.back_up(copy)
         with open_store(copy) as store, store.reading() as index:
             return index.status()
+
+    def copy_to(
+        self,
+        target: str | Path,
+        *,
+        verify: bool = False,
+        on_progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+    ) -> "CopyReport":
+        """Copy all that the index holds into another one, of whichever store; see `copy_index`.
+
+        Args:
+            target: as `where` of `open`; made where it is not there. One that holds a part of this
+                copy is added to.
+            verify: compare all that both hold also where nothing was left to be copied.
+            on_progress: told what is done, how much of it, and of how much.
+
+        Raises:
+            UsageError: the target is this index, holds something else, or is written to by others.
+            IndexUnusable: one of them cannot be used, or what was read back is not what was copied.
+        """
+        from indexer.store.copy import copy_index
+
+        with open_store(target, create=True, on_wait=self._store.on_wait) as store:
+            return copy_index(self._store, store, verify=verify, on_progress=on_progress)
 
     def _ask(
         self,

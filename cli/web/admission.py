@@ -44,8 +44,18 @@ class Admission:
         self._executor = ThreadPoolExecutor(at_once, thread_name_prefix=name)
         self._turns = asyncio.Semaphore(at_once)
         self._at_once, self._most = at_once, waiting
-        self._waiting = 0
+        self._waiting = self._running = 0
         self._seconds = 0.05  # that a piece of work takes, of late
+
+    @property
+    def running(self) -> int:
+        """Pieces of work that run."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that wait for their turn."""
+        return self._waiting
 
     async def run(self, request: Request | None, work: Callable[[], Result]) -> Result:
         """What a piece of work gives, after it has waited for its turn.
@@ -61,9 +71,11 @@ class Admission:
         await self._turn(request)
         loop = asyncio.get_running_loop()
         began = loop.time()
+        self._running += 1
         try:
             return await loop.run_in_executor(self._executor, work)
         finally:
+            self._running -= 1
             self._seconds = 0.9 * self._seconds + 0.1 * (loop.time() - began)
             self._turns.release()
 

@@ -11,9 +11,10 @@ from starlette.requests import ClientDisconnect
 
 from cli.web.admission import Busy, ClientLeft
 from cli.web.api import api_router
-from cli.web.errors import sentence, status_of
+from cli.web.errors import retry_headers, sentence, status_of
 from cli.web.frame import page
 from cli.web.list_pages import list_pages_router
+from cli.web.monitoring import monitoring_router
 from cli.web.pages import pages_router
 from cli.web.photo_pages import photo_pages_router
 from cli.web.photos import photos_router
@@ -57,14 +58,14 @@ def make_application(settings: Settings, served: ServedIndex | None = None) -> F
         pages_router,
         photo_pages_router,
         list_pages_router,
+        monitoring_router,
     ):
         app.include_router(router(service))
     app.add_middleware(Security, settings=settings)
 
     async def problem(request: Request, error: Exception) -> Response:
         status, said = status_of(error), sentence(error)
-        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
-        return _answer(request, status, said, headers)
+        return _answer(request, status, said, retry_headers(error))
 
     async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=_GONE)

@@ -37,6 +37,19 @@ class Conflict(DcsearchError):
     """It cannot be done as things are just now."""
 
 
+RETRY_AFTER = 5  # seconds, of an index whose server is away
+
+
+def retry_headers(error: Exception) -> dict[str, str]:
+    """The header that says when to ask again, where the same may work then."""
+    match error:
+        case Busy():
+            return {"Retry-After": str(error.retry_after)}
+        case IndexAway():
+            return {"Retry-After": str(RETRY_AFTER)}
+    return {}
+
+
 def status_of(error: Exception) -> int:
     """The HTTP status of a problem; 500 is a bug."""
     match error:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from cli.web.chips import chips
-from cli.web.errors import sentence
+from cli.web.errors import retry_headers, sentence, status_of
 from cli.web.form import number_of
 from cli.web.frame import page
 from cli.web.past import past_question
@@ -14,7 +14,7 @@ from cli.web.questions import Asked
 from cli.web.sentences import question_sentence
 from cli.web.service import Service
 from cli.web.tiles import PICTURES, Picture, picture_of
-from dcsearch.errors import IndexUnusable
+from dcsearch.errors import IndexAway, IndexUnusable
 from indexer import Index, PastQuery, PhotoFacts, PhotoResult
 from indexer.document import status_document
 
@@ -38,13 +38,18 @@ def list_pages_router(service: Service) -> APIRouter:
 
     @router.get("/status")
     async def status(request: Request) -> Response:
-        document, problem = None, None
+        document, problem, code = None, None, 200
+        headers: dict[str, str] = {}
         try:
             document = status_document(await service.status(request))
         except IndexUnusable as error:
             problem = sentence(error)
+            if isinstance(error, IndexAway):
+                code, headers = status_of(error), retry_headers(error)
         return page(
             "status.html",
+            status=code,
+            headers=headers,
             held=document,
             problem=problem,
             folders=service.indexing.folders,

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from cli.web.admission import Busy
 from cli.web.answers import KeptAnswer
-from cli.web.errors import NotFound, sentence, status_of
+from cli.web.errors import NotFound, retry_headers, sentence, status_of
 from cli.web.form import form_question, is_roundabout, start_of
 from cli.web.frame import page
 from cli.web.histogram import histogram
@@ -17,7 +17,13 @@ from cli.web.questions import Asked
 from cli.web.service import Service
 from cli.web.templating import STATIC
 from cli.web.tiles import tiles
-from dcsearch.errors import CheckpointError, DcsearchError, IndexUnusable, UsageError
+from dcsearch.errors import (
+    CheckpointError,
+    DcsearchError,
+    IndexAway,
+    IndexUnusable,
+    UsageError,
+)
 from indexer import Answer, PhotoFacts
 from indexer.document import answer_document
 
@@ -45,12 +51,11 @@ def pages_router(service: Service) -> APIRouter:
             kept = await service.answer(request, asked, top=start + AT_ONCE, record=not start)
             shown = await _shown(service, request, asked, kept, start)
         except (DcsearchError, Busy) as error:
-            headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
             return page(
                 "search.html",
                 asked,
                 status=status_of(error),
-                headers=headers,
+                headers=retry_headers(error),
                 problem=sentence(error),
             )
         return page(
@@ -95,6 +100,7 @@ async def _front(service: Service, request: Request, problem: str | None = None)
     """The page before anything was asked, or after something that cannot be."""
     code = 200 if problem is None else 422
     counts, recent = None, []
+    headers: dict[str, str] = {}
     try:
         counts = await service.status(request)
         recent = await service.history(request, limit=_RECENT)
@@ -102,10 +108,13 @@ async def _front(service: Service, request: Request, problem: str | None = None)
             problem = "the index holds no photos yet; add some with: dcsearch index PHOTOS"
     except (IndexUnusable, CheckpointError) as error:
         problem = problem or sentence(error)
+        if isinstance(error, IndexAway):
+            code, headers = status_of(error), retry_headers(error)
     phrases = list(dict.fromkeys(past.phrases for past in recent))
     return page(
         "front.html",
         status=code,
+        headers=headers,
         counts=counts,
         recent=[(" · ".join(each), Asked(q=each).url()) for each in phrases],
         problem=problem,

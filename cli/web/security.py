@@ -4,7 +4,7 @@ In this order:
 
 - the Host header names this server, so that a page elsewhere cannot reach it under a name of its
   own (DNS rebinding);
-- the password, if there is one;
+- the password, if there is one, but for what only says whether the server lives and is ready;
 - what a page of another site has the browser fetch is refused, and so is being shown within its
   frames; following a link to here is not;
 - whatever changes something must come from a page of this server, or from no browser at all.
@@ -36,6 +36,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+OPEN = ("/healthz", "/readyz")  # without the password
 _SAFE = ("GET", "HEAD")
 _FRAMES = ("iframe", "frame", "embed", "object")
 
@@ -55,7 +56,9 @@ class Security:
         if scope["type"] != "http":  # there is nothing else to be had
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        known = self._knows_password(headers.get("authorization", ""))
+        scope.setdefault("state", {})["knows_password"] = known
+        refusal = self._refusal(scope, headers, known)
         if refusal is not None:
             await _answer(send, *refusal)
             return
@@ -69,17 +72,19 @@ class Security:
 
         await self._app(scope, receive, send_with_headers)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str, dict[str, str]] | None:
+    def _refusal(
+        self, scope: Scope, headers: Headers, known: bool
+    ) -> tuple[int, str, dict[str, str]] | None:
         """Status, sentence and further headers of a request that is not answered."""
         host = headers.get("host", "")
         if not self._is_own_name(host):
             return 421, f"this server is not called '{host}'; name it with --allow-host", {}
-        if not self._knows_password(headers.get("authorization", "")):
+        if not known and scope["path"] not in OPEN:
             login = {"WWW-Authenticate": 'Basic realm="dcsearch", charset="UTF-8"'}
             return 401, "this server asks for a password", login
         if not _is_asked_from_here(headers):
             return 403, "another site's page asked for this; open it by its own address", {}
-        if method not in _SAFE and not _is_sent_from_here(headers):
+        if scope["method"] not in _SAFE and not _is_sent_from_here(headers):
             return 403, "only a page of this server may send this", {}
         return None
 

@@ -1,7 +1,7 @@
 """Service: everything that the routes ask, wired together once for the whole server."""
 
+import time
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -11,6 +11,7 @@ from cli.web.answers import Answers, KeptAnswer
 from cli.web.errors import NotFound, sentence
 from cli.web.events import Events
 from cli.web.indexing import Indexing, run_document
+from cli.web.metrics import Holdings, Metrics
 from cli.web.questions import Asked, Place
 from cli.web.served import ServedIndex
 from cli.web.settings import Settings
@@ -56,6 +57,7 @@ class Service:
             max_megapixels=settings.max_megapixels,
         )
         self._counted: tuple[int, dict[str, int]] = (-1, {})  # the edition that was counted
+        self.metrics = Metrics(self.searches, self.holdings)
         self.events = Events(self.reads, self.news)
         self.indexing = Indexing(
             served,
@@ -97,12 +99,22 @@ class Service:
             IndexUnusable, CheckpointError: nothing can be asked.
             Busy, ClientLeft: see `Admission.run`.
         """
-        edition = await self.read(request, Index.edition)
-        search = partial(self._search, asked, explain)
-        kind = "explained" if explain else ""
-        return await self.answers.get(
-            request, asked, search, top=top, edition=edition, kind=kind, record=record
-        )
+        searched = False
+
+        def search(top: int, record: bool) -> Answer:
+            nonlocal searched
+            searched = True
+            return self._search(asked, explain, top, record)
+
+        with self.metrics.asking() as asking:
+            edition = await self.read(request, Index.edition)
+            kind = "explained" if explain else ""
+            kept = await self.answers.get(
+                request, asked, search, top=top, edition=edition, kind=kind, record=record
+            )
+            found = "found" if kept.answer.results else "nothing"
+            asking.outcome = found if searched else "kept"
+        return kept
 
     async def regions(self, request: Request, asked: Asked, photo: IndexedPhoto) -> Answer:
         """The answer that a question has in one photo, with all of its regions, explained.
@@ -193,22 +205,55 @@ class Service:
         finally:
             self._uploading -= 1
 
+    async def ready(self, request: Request) -> None:
+        """Make sure that questions can be answered.
+
+        Raises:
+            IndexUnusable, CheckpointError, UsageError: why they cannot.
+            Busy, ClientLeft: see `Admission.run`.
+        """
+        await self.read(request, Index.check)
+
+    def holdings(self) -> Holdings:
+        """What the index holds, for those that watch; runs on a thread.
+
+        Raises:
+            IndexUnusable: it cannot be read.
+        """
+        index = self.served.open()
+        counts = self._counts(index)
+        cached = index.cached_at
+        return Holdings(
+            photos={state: counts[state] for state in ("done", "failed", "missing", "waiting")},
+            regions=counts["regions"],
+            cache_age=None if cached is None else max(0.0, time.time() - cached),
+        )
+
     def news(self) -> dict[str, Any]:
         """What the index holds and the run of indexing, for pages that listen."""
         told: dict[str, Any] = {"run": None, "index": None, "problem": None}
         if (run := self.indexing.run) is not None:
             told["run"] = run_document(run)
         try:
-            index = self.served.open()
-            edition = index.edition()
-            if edition != self._counted[0]:
-                counts = status_document(index.status())["index"]
-                names = ("photos", "done", "failed", "missing", "waiting", "regions")
-                self._counted = edition, {name: counts[name] for name in names}
-            told["index"] = self._counted[1]
+            told["index"] = self._counts(self.served.open())
         except DcsearchError as error:
             told["problem"] = sentence(error)
         return told
+
+    def _counts(self, index: Index) -> dict[str, int]:
+        """Numbers of photos by state, and of regions; counted anew where they may be others.
+
+        Raises:
+            IndexUnusable: the index cannot be read.
+        """
+        edition = index.edition()
+        counted, counts = self._counted
+        if edition != counted:
+            found = status_document(index.status())["index"]
+            names = ("photos", "done", "failed", "missing", "waiting", "regions")
+            counts = {name: found[name] for name in names}
+            self._counted = edition, counts
+        return counts
 
     def _search(self, asked: Asked, explain: bool, top: int, record: bool) -> Answer:
         index = self.served.open()

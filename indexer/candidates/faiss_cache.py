@@ -10,6 +10,7 @@ database; where nothing can be written, in memory.
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,15 @@ class VectorCache:
 
     Attributes:
         not_kept: why what was made last is in memory alone; None where it is in files.
+        completed_at: when it was last brought up to date here, in seconds of the epoch; None: not
+            yet.
     """
 
     def __init__(self, database: Store, header: CheckpointHeader) -> None:
         """The cache of an index that a model made; nothing is read yet."""
         self.database, self.header = database, header
         self.not_kept: IndexUnusable | None = None
+        self.completed_at: float | None = None
         self._mutex = threading.Lock()
         self._vectors: Vectors | None = None
         self._in_memory: StoredSegments | None = None  # where nothing can be written
@@ -93,6 +97,7 @@ class VectorCache:
                     alive=_alive(found.segments, photos),
                     unnumbered=unnumbered,
                 )
+                self.completed_at = time.time()
             return self._vectors
 
     def prepare(self, *, on_progress: Progress | None = None) -> IndexUnusable | None:

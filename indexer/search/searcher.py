@@ -170,6 +170,15 @@ class Searcher:
             )
             return self._answer(request, question.min_score, sought, regions.damaged, on_progress)
 
+    def check(self) -> None:
+        """Make sure that the index can be read, and is this model's.
+
+        Raises:
+            IndexUnusable: it cannot, or is not.
+        """
+        with self.database.reading() as index:
+            self._require_model(index)
+
     def close(self) -> None:
         """Remove temporary files; the searcher must not be used afterwards."""
         self.cache.close()

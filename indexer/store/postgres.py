@@ -60,6 +60,7 @@ TOLD_AFTER = 2.0  # seconds of waiting
 # The second numbers of locks between programs; the first is APPLICATION_ID.
 MAKING_TABLES, WRITING, PLANNING = 1, 2, 3
 TABLES = (*Base.metadata.tables, "claim")
+_COPIED = ("region", "region_codes", "result_region")
 
 
 class PostgresStore:
@@ -166,7 +167,8 @@ class PostgresStore:
             UsageError: always.
         """
         raise UsageError(
-            f"the index {self.location} is in PostgreSQL, which is backed up by its own pg_dump"
+            f"the index {self.location} is in PostgreSQL, whose own pg_dump backs it up",
+            Cure.COPY_INDEX,
         )
 
     def close(self) -> None:
@@ -239,6 +241,14 @@ class PostgresReading(SqlReading):
         if not isinstance(stamp, int):
             raise self._damaged_table("edition")
         return stamp
+
+    def highest_photo_id(self) -> int:
+        """See `SqlReading`."""
+        found = self.connection.exec_driver_sql(
+            "SELECT greatest((SELECT max(id) FROM photo), (SELECT last_value FROM pg_sequences "
+            "WHERE schemaname = current_schema() AND sequencename = 'photo_id_seq'), 0)"
+        ).scalar_one()
+        return int(found)
 
     def captions(self, words: Sequence[str], *, limit: int | None = None) -> CaptionMatches:
         """See `Reading`. A word with a mark in it, such as "t-shirt", is found as its parts are,
@@ -323,8 +333,23 @@ class PostgresWriting(PostgresReading, SqlWriting):
     def _upserting(self, table: Table) -> postgresql.Insert:
         return postgresql.insert(table)
 
-    def _insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        copy_rows(self.connection, table, [list(row.values()) for row in rows], list(rows[0]))
+    def insert_rows(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """See `SqlWriting`. Rows of regions, which are most of all, go by COPY, whose values
+        SQLAlchemy does not turn into the database's."""
+        if table.name in _COPIED:
+            copy_rows(self.connection, table, [list(row.values()) for row in rows], list(rows[0]))
+        else:
+            super().insert_rows(table, rows)
+
+    def reserve_numbers(self, highest: Mapping[Table, int]) -> None:
+        """See `SqlWriting`."""
+        for table, number in highest.items():
+            self.connection.exec_driver_sql(
+                "SELECT setval(pg_get_serial_sequence(%(table)s, 'id'), greatest(%(number)s, "
+                "(SELECT last_value FROM pg_sequences WHERE schemaname = current_schema() "
+                "AND sequencename = %(table)s || '_id_seq'), 1))",
+                {"table": table.name, "number": number},
+            )
 
 
 def copy_rows(

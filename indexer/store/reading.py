@@ -198,6 +198,10 @@ class SqlReading(ABC):
         return stamp
 
     @abstractmethod
+    def highest_photo_id(self) -> int:
+        """The highest number that a photo ever had, as far as it is known; 0: there was none."""
+
+    @abstractmethod
     def captions(self, words: Sequence[str], *, limit: int | None = None) -> CaptionMatches:
         """See `Reading`."""
 

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -52,6 +52,13 @@ class SQLiteReading(SqlReading):
                     self.damaged.add(photo)
         return found
 
+    def highest_photo_id(self) -> int:
+        """See `SqlReading`."""
+        found = self.connection.exec_driver_sql(
+            "SELECT max(seq) FROM sqlite_sequence WHERE name = 'photo'"
+        ).scalar()
+        return found if isinstance(found, int) else 0
+
     def captions(self, words: Sequence[str], *, limit: int | None = None) -> CaptionMatches:
         """See `Reading`.
 
@@ -93,6 +100,14 @@ class SQLiteReading(SqlReading):
 
 class SQLiteWriting(SQLiteReading, SqlWriting):
     """What only SQLite writes in this way."""
+
+    def reserve_numbers(self, highest: Mapping[Table, int]) -> None:
+        """See `SqlWriting`. Only numbers of photos are never given again; those of other tables
+        follow their highest row."""
+        for table, number in highest.items():
+            self.connection.exec_driver_sql(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table.name)
+            )
 
     def _upserting(self, table: Table) -> sqlite.Insert:
         return sqlite.insert(table)

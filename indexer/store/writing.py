@@ -106,9 +106,9 @@ class SqlWriting(SqlReading):
             regions += _region_rows(photo_id, photo.regions)
             codes.append(_codes_row(photo_id, model_id, photo))
         if regions:
-            self._insert(_REGION, regions)
+            self.insert_rows(_REGION, regions)
         if codes:
-            self._insert(_REGION_CODES, codes)
+            self.insert_rows(_REGION_CODES, codes)
 
     def copy(self, file: PhotoFile, source: int | str) -> None:
         """See `Writing`."""
@@ -258,9 +258,13 @@ class SqlWriting(SqlReading):
             alone: whoever writes; otherwise only who writes alone.
         """
 
-    def _insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert_rows(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows, one at the least, of the same columns."""
         self.connection.execute(insert(table), list(rows))
+
+    @abstractmethod
+    def reserve_numbers(self, highest: Mapping[Table, int]) -> None:
+        """Give no row that is new from now on a number up to this one, by table."""
 
     @abstractmethod
     def _upserting(self, table: Table) -> Any:
