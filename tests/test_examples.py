@@ -380,6 +380,10 @@ def test_the_demo_says_when_nothing_was_found(listener: Path) -> None:
     )
 
 
+RUNS = ("first", "second", "third", "fourth", "fifth")
+FILES = ("small", "refined", "default")
+
+
 def run_train_default(listener: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/bin/sh", EXAMPLES / "train_default.sh", *arguments],
@@ -391,24 +395,27 @@ def run_train_default(listener: Path, *arguments: str) -> subprocess.CompletedPr
 
 
 def test_the_shipped_weights_are_made_by_the_commands_of_their_card(listener: Path) -> None:
-    ran = run_train_default(listener, "my data", "imagenet.safetensors", "runs")
+    given = ("my data", "more", "imagenet.safetensors", "coco.safetensors", "runs")
+    ran = run_train_default(listener, *given)
     assert ran.returncode == 0, ran.stderr
     card = (ROOT / "dcsearch" / "weights" / "default.md").read_text(encoding="utf-8")
-    for ours, theirs in {
+    for theirs, ours in {
         "DATA": "'my data'",
-        " FIRST": " runs/first",
-        " SECOND": " runs/second",
-        " THIRD": " runs/third",
-        " default.safetensors": " runs/default.safetensors",
+        "MORE": "more",
         "mobilenet_v2.safetensors": "imagenet.safetensors",
+        "detector.safetensors": "coco.safetensors",
+        **{f" {run.upper()}": f" runs/{run}" for run in RUNS},
+        **{f" {file}.safetensors": f" runs/{file}.safetensors" for file in FILES},
     }.items():
-        card = card.replace(ours, theirs)
+        card = card.replace(theirs, ours)
     told = [
         shlex.split(words.replace("\\\n", " "))
-        for words in re.findall(r"    dcsearch ((?:train|refine) .*?[^\\])\n", card, re.DOTALL)
+        for words in re.findall(
+            r"    dcsearch ((?:train|refine|model) .*?[^\\])\n", card, re.DOTALL
+        )
     ]
     called = (listener / "calls").read_text().splitlines()
-    assert len(called) == len(told) == 4
+    assert len(called) == len(told) == 9
     for call, words in zip(called, told, strict=True):
         assert call.split("|")[:-1] == words
 
@@ -418,20 +425,21 @@ def test_an_interrupted_training_of_the_shipped_weights_is_taken_up_again(listen
     (runs / "second").mkdir(parents=True)
     (runs / "second" / "state.pt").touch()
     (runs / "first.done").touch()
+    (runs / "small.safetensors").touch()
     (listener / "train-exit").write_text("4")
-    again = ("data", "imagenet.safetensors", "runs")
+    again = ("data", "more", "imagenet.safetensors", "coco.safetensors", "runs")
     assert run_train_default(listener, *again).returncode == 4
     (call,) = (listener / "calls").read_text().splitlines()
-    assert call.startswith("train|data|--output|runs/second|")
+    assert call.startswith("train|--output|runs/second|data|")
     assert call.endswith("|--resume|")
     (listener / "train-exit").unlink()
     assert run_train_default(listener, *again).returncode == 0
     assert [call.split("|")[0] for call in (listener / "calls").read_text().splitlines()[1:]] == [
-        *("train", "train", "refine")
+        *("train", "train", "train", "train", "refine", "model", "model")
     ]
 
 
 def test_training_the_shipped_weights_asks_for_what_it_needs(listener: Path) -> None:
     ran = run_train_default(listener, "data")
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == "usage: examples/train_default.sh DATA MOBILENET OUTPUT\n"
+    assert ran.stderr == ("usage: examples/train_default.sh DATA MORE MOBILENET DETECTOR OUTPUT\n")

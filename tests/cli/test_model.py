@@ -57,7 +57,7 @@ def test_a_new_user_has_the_model_that_ships(program: Program, folder: Path) -> 
     sha256 = read_header().sha256
     assert [line.split() for line in outcome.lines] == [
         ["name", "size", "backbone", "words", "sha256", "in", "use"],
-        ["default", "22.7", "MB", "mobilenet_v2", "3,012", sha256[:12], "yes"],
+        ["default", "19.1", "MB", "mobilenet_v2_pyramid", "3,073", sha256[:12], "yes"],
     ]
     assert not folder.exists()
 
