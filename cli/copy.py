@@ -55,8 +55,8 @@ def copy(
             report = index.copy_to(target, verify=verify, on_progress=_Teller(bar, quiet=quiet))
     except KeyboardInterrupt:
         raise Interrupted(
-            "interrupted; everything copied so far is kept, the same command goes on from there, and "
-            "compares everything with --verify"
+            "interrupted; everything copied so far is kept, the same command goes on from there, "
+            "and compares everything with --verify"
         ) from None
     if json:
         from indexer.document import copy_document

@@ -23,7 +23,7 @@ from typing import NoReturn, TextIO
 import typer
 
 from cli.cures import sentence
-from cli.terminal import say, warn
+from cli.terminal import print_line, say, warn
 from dcsearch.errors import (
     CheckpointError,
     Cure,
@@ -71,7 +71,12 @@ def exit_code(error: BaseException) -> int:
         warn(str(error))
         return INTERRUPTED
     if isinstance(error, CommandLineError):
-        if type(error).__name__ == "NoArgsIsHelpError":  # Typer has shown the help instead
+        if type(error).__name__ == "NoArgsIsHelpError":  # with the help; empty where Rich drew it
+            try:
+                for line in str(getattr(error, "message", "")).splitlines():
+                    print_line(line)
+            except OSError as unwritten:
+                return exit_code(unwritten)
             return USAGE
         warn(_command_line_sentence(error))
         return USAGE

@@ -28,6 +28,7 @@ IMPORTED_AS = {
     "faiss-gpu-cu12": "faiss",
     "pillow": "PIL",
     "pillow-heif": "pillow_heif",
+    "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",

@@ -8,6 +8,7 @@ workers is found out.
 
 import contextlib
 import os
+import socket
 import tempfile
 import time
 from collections import deque
@@ -20,13 +21,13 @@ from typing import Any, Self
 
 import dcsearch
 from dcsearch.errors import Cure, MachineFault, MissingExtra, UsageError
-from indexer.indexing.describing import Cluster, Describer, Outcome, Unread, Vanished
+from indexer.indexing.describing import Cluster, Describer, Outcome, Vanished
 from indexer.indexing.local import LocalDescriber
 from indexer.models.loaded import LoadedModel
 from indexer.photos.open import quiet_pillow
 from indexer.photos.paths import printable
 from indexer.photos.scan import is_gone
-from indexer.store.records import IndexModel, PhotoFile
+from indexer.store.records import Failed, IndexModel, PhotoFile
 
 try:
     import ray
@@ -34,7 +35,7 @@ except ImportError:
     raise MissingExtra("describing photos on a Ray cluster", "ray") from None
 
 AT_ONCE = 2  # batches that a worker has: one is described while the next one is opened
-DEATHS = 3  # of workers that were at one photo, before it counts as unreadable
+DEATHS = 3  # of workers that were at one photo, before it counts as failed
 TOLD_AFTER = 20.0  # seconds without any worker
 _NO_DCSEARCH = ("No module named 'dcsearch", "No module named 'indexer")
 
@@ -250,7 +251,7 @@ class RayDescriber:
         """
         try:
             version = self._result(call)
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayError, ImportError) as error:
             if any(text in str(error) for text in _NO_DCSEARCH):
                 raise UsageError(
                     "the workers of the Ray cluster have no dcsearch", Cure.SAME_VERSIONS
@@ -309,6 +310,12 @@ def _connect(address: str) -> None:
         UsageError: there is none, or one of other versions.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:  # Ray itself asks for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
         try:
@@ -318,9 +325,7 @@ def _connect(address: str) -> None:
                 raise
             ray.init(address="local", include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, OSError) as error:
-        raise UsageError(
-            f"no Ray cluster answers at {address}: {_first_line(error)}", Cure.START_CLUSTER
-        ) from None
+        raise _no_cluster(address, error) from None
     except (RuntimeError, ImportError) as error:
         if "ersion mismatch" not in str(error) and not isinstance(error, ImportError):
             raise
@@ -328,6 +333,12 @@ def _connect(address: str) -> None:
             f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}",
             Cure.SAME_VERSIONS,
         ) from None
+
+
+def _no_cluster(address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"no Ray cluster answers at {address}: {_first_line(error)}", Cure.START_CLUSTER
+    )
 
 
 def _room(cluster: Cluster) -> int:
@@ -339,8 +350,9 @@ def _room(cluster: Cluster) -> int:
     return max(1, int(room))
 
 
-def _killed(file: PhotoFile, deaths: int) -> Unread:
-    return Unread(file=file, fault=MachineFault(f"{deaths} workers died while they were at it"))
+def _killed(file: PhotoFile, deaths: int) -> Failed:
+    reason = f"{deaths} workers died while they were at it"
+    return Failed(file=file, reason=reason, content_hash=None)
 
 
 def _first_line(error: BaseException) -> str:

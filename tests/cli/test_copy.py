@@ -85,7 +85,7 @@ def test_an_interrupted_copy_says_how_to_go_on(
     assert (outcome.code, outcome.stderr) == (
         130,
         "dcsearch: interrupted; everything copied so far is kept, the same command goes on from "
-        "there\n",
+        "there, and compares everything with --verify\n",
     )
     monkeypatch.undo()
     assert run("copy", index, tmp_path / "copy.db").stderr.startswith("all is there already")
