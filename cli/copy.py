@@ -7,15 +7,12 @@ import typer
 
 from cli.exits import DONE, Interrupted
 from cli.options import Json
-from cli.progress import Bar
+from cli.progress import SECONDS_BETWEEN_LINES, Bar
 from cli.render import SCHEMA_VERSION, json_bytes
 from cli.terminal import say, warn, write_results
 
 if TYPE_CHECKING:
     from indexer import CopyReport
-
-# Where no bar is drawn, a line now and then shows in a log that the work goes on.
-SECONDS_BETWEEN_LINES = 60.0
 
 
 def copy(

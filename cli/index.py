@@ -20,7 +20,7 @@ from cli.options import (
     Threads,
     Workers,
 )
-from cli.progress import Bar
+from cli.progress import SECONDS_BETWEEN_LINES, Bar
 from cli.terminal import print_line, say, short_path, tell_notices, warn
 from dcsearch.errors import UsageError
 
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from indexer import Cluster, IndexPlan, IndexProgress, IndexReport, MissingFolder
 
 CLUSTER = "Cluster"
-
-# Where no bar is drawn, a line now and then shows in a log that the work goes on.
-SECONDS_BETWEEN_LINES = 60.0
 
 
 def index(

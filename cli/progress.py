@@ -6,6 +6,9 @@ from typing import Any
 
 from cli.terminal import is_terminal, shown, stderr_console
 
+# Where no bar is drawn, a line now and then shows in a log that the work goes on.
+SECONDS_BETWEEN_LINES = 60.0
+
 
 class Bar:
     """A progress bar: what is going on, done of total, speed, time left.

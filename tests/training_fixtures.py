@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.model.config import FCLNConfig
 from dcsearch.training.options import TrainingOptions
 from dcsearch.training.progress import TrainingProgress
-from tests.conftest import tiny_config
+from tests.conftest import tiny_config, tiny_model
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (20, 160, 40)}
 
@@ -127,3 +128,14 @@ def write_even_photos(folder: Path) -> None:
         ]
         rows.append({"image": f"{seed}.png", "width": 128, "height": 96, "regions": regions})
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def one_step(folder: Path) -> TrainingOptions:
+    """Of a run of one step from the backbone of a tiny network, which is written to a folder."""
+    backbone = folder / "backbone.safetensors"
+    features = tiny_model().backbone.get_submodule("features").state_dict()
+    save_file({f"features.{key}": value for key, value in features.items()}, backbone)
+    return TrainingOptions(
+        config=tiny_config(), backbone_weights=backbone, backbone_blocks_frozen=17, steps=1,
+        batch_size=2, word_count=1, workers=0, device="cpu",
+    )  # fmt: skip

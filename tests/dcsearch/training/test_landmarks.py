@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from dcsearch.checkpoint.checkpoint import load_checkpoint, save_checkpoint
@@ -18,12 +17,13 @@ from dcsearch.model.network import make_network
 from dcsearch.scoring.numpy_engine import NumpyLanguage
 from dcsearch.training.landmarks import keep_landmarks, sample_landmarks
 from dcsearch.training.loop import train
-from dcsearch.training.options import RefiningOptions, TrainingOptions
+from dcsearch.training.options import RefiningOptions
 from dcsearch.training.photos import cut
 from dcsearch.training.refine import refine
 from dcsearch.training.start import new_objective
 from dcsearch.vocabulary import Vocabulary
 from tests.conftest import WORDS, tiny_config, tiny_model
+from tests.training_fixtures import one_step
 
 
 def save(path: Path, model: FCLN) -> Path:
@@ -125,13 +125,7 @@ def test_refining_ends_with_landmarks_of_the_language_model_that_it_made(
 def test_training_ends_with_landmarks_and_a_finished_run_finds_them_again(
     drawn_folder: Path, drawn_photos: list[AnnotatedPhoto], tmp_path: Path
 ) -> None:
-    backbone = tmp_path / "backbone.safetensors"
-    features = tiny_model().backbone.get_submodule("features").state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, backbone)
-    options = TrainingOptions(
-        config=tiny_config(), backbone_weights=backbone, backbone_blocks_frozen=17, steps=1,
-        batch_size=2, word_count=1, workers=0, device="cpu",
-    )  # fmt: skip
+    options = one_step(tmp_path)
     path = train(drawn_folder, tmp_path / "run", options)
     landmarks = load_checkpoint(path).model.language.landmarks
     assert landmarks is not None

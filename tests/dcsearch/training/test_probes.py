@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from dcsearch.checkpoint.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -21,11 +20,12 @@ from dcsearch.scoring.phrase import read_phrase
 from dcsearch.scoring.scorer import RegionScorer
 from dcsearch.training.landmarks import find_regions
 from dcsearch.training.loop import train
-from dcsearch.training.options import RefiningOptions, TrainingOptions
+from dcsearch.training.options import RefiningOptions
 from dcsearch.training.probes import give_probes, keep_probes, level_of, sample_probes
 from dcsearch.training.refine import refine
 from dcsearch.vocabulary import Vocabulary
 from tests.conftest import WORDS, tiny_config, tiny_model
+from tests.training_fixtures import one_step
 
 VOCABULARY = Vocabulary(WORDS)
 
@@ -161,13 +161,7 @@ def test_refining_ends_with_probes_of_the_embedding_that_it_made(
 def test_training_ends_with_probes_and_a_finished_run_finds_them_again(
     drawn_folder: Path, drawn_photos: list[AnnotatedPhoto], tmp_path: Path
 ) -> None:
-    backbone = tmp_path / "backbone.safetensors"
-    features = tiny_model().backbone.get_submodule("features").state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, backbone)
-    options = TrainingOptions(
-        config=tiny_config(), backbone_weights=backbone, backbone_blocks_frozen=17, steps=1,
-        batch_size=2, word_count=1, workers=0, device="cpu",
-    )  # fmt: skip
+    options = one_step(tmp_path)
     path = train(drawn_folder, tmp_path / "run", options)
     trained = load_checkpoint(path)
     probes, level = trained.model.embedding.probes, trained.model.embedding.level
