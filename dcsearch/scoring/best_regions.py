@@ -134,19 +134,37 @@ class _Search:
     scores: Tensor  # (P, M)
     regions: Tensor  # (P, M)
     end: bool
+    only: Tensor | None = None  # (N, M) bool, the regions that may be tried for a phrase; None: all
 
     def run(self, root: PrefixTree, codes: np.ndarray) -> None:
-        """Try all phrases on all regions (N, E), a wave of each photo's after another."""
+        """Try all phrases on all regions (N, E): first each on the region of every photo that the
+        offsets favour, which mostly is the best and sets the bar, then a wave of each photo's
+        after another."""
         photos = self.photos.cpu().numpy()
+        if self.offsets.ndim == 2:
+            self.only = self.offsets == self._most(self.offsets)[self.photos]
+            self._try(root, codes, torch.arange(len(photos)))
+            self.only = None
         place = np.arange(len(photos)) - np.searchsorted(photos, photos)  # of a region in its photo
         for first, last in _WAVES:
             wave = torch.from_numpy(np.flatnonzero((place >= first) & (place < last)))
-            for rows in torch.split(wave, CHUNK):
-                if len(rows):
-                    encoded = self.engine.codes(codes[rows.numpy()])
-                    state = self.engine.language.begin(encoded)
-                    zeros = encoded.new_zeros(len(rows))
-                    self._descend(root, state, zeros, rows.to(self.engine.device))
+            self._try(root, codes, wave)
+
+    def _most(self, values: Tensor) -> Tensor:
+        """The most (P, M) of values (N, M) in each photo."""
+        photos = self.photos[:, None].expand_as(values)
+        return values.new_full(self.scores.shape, -torch.inf).scatter_reduce(
+            0, photos, values, "amax"
+        )
+
+    def _try(self, root: PrefixTree, codes: np.ndarray, wave: Tensor) -> None:
+        """Try all phrases on some regions, by their rows in codes (N, E)."""
+        for rows in torch.split(wave, CHUNK):
+            if len(rows):
+                encoded = self.engine.codes(codes[rows.numpy()])
+                state = self.engine.language.begin(encoded)
+                zeros = encoded.new_zeros(len(rows))
+                self._descend(root, state, zeros, rows.to(self.engine.device))
 
     def _descend(self, node: PrefixTree, state: State, so_far: Tensor, rows: Tensor) -> None:
         """Try the phrases that pass through a node on some regions, depth first."""
@@ -199,7 +217,10 @@ class _Search:
         offsets = self.offsets
         if offsets.ndim == 2:
             offsets = offsets[:, neighbours].amax(dim=1)  # (N,)
-        return so_far + offsets[rows] >= least[self.photos[rows]]
+        hopeful = so_far + offsets[rows] >= least[self.photos[rows]]
+        if self.only is not None:
+            hopeful &= self.only[rows, neighbours].any(dim=1)
+        return hopeful
 
     def _offer(self, phrases: Sequence[int], log_likelihoods: Tensor, rows: Tensor) -> None:
         """Take note of regions' log-likelihoods (n,) for phrases that have come to their end."""

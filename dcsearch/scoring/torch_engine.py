@@ -58,9 +58,10 @@ class TorchEngine:
         frequent = torch.arange(-1, min(_FREQUENT, self.language.end))  # END and words
         self._frequent_weight = self._weight[:, frequent].contiguous()  # (H, F)
         self._frequent_bias = self._bias[frequent]
-        # A hidden state lies in (-1, 1), so no logit exceeds this; below 80 exp cannot overflow.
+        # A hidden state lies in (-1, 1), so no logit exceeds this. exp overflows from 88 on; a
+        # greater bound is brought down to 80, as long as that leaves room for all that count.
         bound = float((output.weight.detach().abs().sum(dim=1) + output.bias.detach().abs()).max())
-        self._small = bound < 80
+        self._excess = max(0.0, bound - 80) if bound < 120 else None
         self._pool: ThreadPoolExecutor | None = None
 
     @property
@@ -242,9 +243,12 @@ class TorchEngine:
     def _normaliser(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Logarithm (n,) of the sum of exp(logit) of some words, of weights (H, W)."""
         logits = torch.addmm(bias, hidden.to(weight.dtype), weight).float()
-        if self._small:  # half the time of logsumexp, which computes the maximum first
-            return logits.exp_().sum(dim=1).log_()
-        return logits.logsumexp(dim=1)
+        if self._excess is None:
+            return logits.logsumexp(dim=1)
+        if self._excess:
+            logits -= self._excess
+        # Half the time of logsumexp, which computes the maximum first.
+        return logits.exp_().sum(dim=1).log_().add_(self._excess)
 
     def _descend(self, node: PrefixTree, state: State, so_far: Tensor, result: Tensor) -> None:
         """Fill the columns of the phrases that pass through a node, depth first."""

@@ -89,6 +89,8 @@ class UnusualTiff(ImageFile.ImageFile):
         if self._im is None:
             assert self.fp is not None
             decoded = _decoded(self.fp)
+            if decoded.size != self.size:
+                raise PhotoError("its pixels are not as many as its header says")
             self.im, self._mode = decoded.im, decoded.mode
             self.readonly = 0
         return Image.Image.load(self)

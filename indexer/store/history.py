@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select
 
 from dcsearch.errors import Cure, IndexUnusable
 from dcsearch.vocabulary import UnknownWord
@@ -71,6 +71,8 @@ def insert_answer(connection: Connection, answer: Answer, options: Mapping[str, 
             "elapsed_ms": answer.elapsed_ms,
         },
     ).scalar_one()
+    for table in (ResultRegion, Result):  # left in a damaged index by a query that is gone
+        connection.execute(delete(table).where(table.query_id == query_id))
     if answer.results:
         _record_results(connection, query_id, answer)
     return int(query_id)

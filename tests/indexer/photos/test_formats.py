@@ -161,6 +161,19 @@ def test_a_tiff_that_no_one_reads_says_what_it_is(tmp_path: Path) -> None:
     assert str(caught.value) == ("it is a TIFF of a kind that cannot be read: cielab, 3 x 16 bits")
 
 
+def test_a_tiff_whose_layout_is_damaged_is_refused_rather_than_shown_in_another_size(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("tifffile")
+    content = tiff_file(quantised(PICTURE, "f4"), meaning=RGB, in_planes=True)
+    layout = struct.pack("<HHI", 284, 3, 1)
+    assert layout in content
+    nothing = struct.pack("<HHI", 284, 3, 0)  # no value: the planes are taken for rows
+    (tmp_path / "a.tif").write_bytes(content.replace(layout, nothing))
+    with pytest.raises(PhotoError, match="pixels are not as many as its header says"):
+        open_photo(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("colour", [0, 2, 4, 6])
 def test_a_png_of_any_depth_shows_its_picture(tmp_path: Path, depth: int, colour: int) -> None:

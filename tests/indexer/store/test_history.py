@@ -1,5 +1,7 @@
 """Past queries: stored whole, listed, and readable whatever became of the photos."""
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -172,6 +174,18 @@ def test_history_survives_the_photos(tmp_path: Path, database: SQLiteStore) -> N
 def test_photos_with_names_of_any_bytes_come_back(tmp_path: Path, database: SQLiteStore) -> None:
     answer = an_answer(tmp_path / "caf\udce9\n[" / "red]")
     recorded = record_answer(database, answer, options={})
+    assert past_answer(database, 1) == recorded
+
+
+def test_what_a_damaged_index_has_left_of_a_lost_query_is_in_nobodys_way(
+    tmp_path: Path, database: SQLiteStore
+) -> None:
+    record_answer(database, an_answer(tmp_path), options={})
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.db")) as damaged:
+        damaged.execute("DELETE FROM query")  # foreign keys are off here: its results stay
+        damaged.commit()
+    recorded = record_answer(database, an_answer(tmp_path, photos=1), options={})
+    assert recorded.query_id == 1
     assert past_answer(database, 1) == recorded
 
 
