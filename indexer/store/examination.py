@@ -10,16 +10,22 @@ from sqlalchemy import Connection
 
 from dcsearch.errors import Cure, IndexUnusable
 from indexer.finding import Finding, good, of_error, problem, repaired
-from indexer.store.migrations.versions.v0002_cameras_and_captions import CAPTIONS_ENTER
+from indexer.store.migrations.versions.v0002_cameras_and_captions import (
+    CAPTION_TABLE,
+    CAPTION_TRIGGERS,
+    CAPTIONS_ENTER,
+)
 from indexer.store.reading import AT_ONCE
 from indexer.store.records import DONE
 from indexer.store.sql_store import SqlStore
-from indexer.store.sqlite import SQLiteStore
+from indexer.store.sqlite import SQLiteStore, lacking
 
 Progress = Callable[[int, int], None]
 
 _TOLD = 3  # things that are wrong with the file, in a sentence
 _ONLY_INDEXES = ("missing from index", "wrong # of entries in index", "non-unique entry in index")
+
+_CAPTIONS_LACK = ("no table caption_text", "no trigger caption_text")
 
 
 def examine(store: SQLiteStore, *, repair: bool, on_progress: Progress) -> Iterator[Finding]:
@@ -51,6 +57,12 @@ def _file(store: SQLiteStore, repair: bool) -> Finding:
         with store.connection() as connection:
             if not _wrong(connection):
                 return repaired("file", f"{len(wrong)} entries of indexes were wrong; made again")
+    if repair and all(line.startswith(_CAPTIONS_LACK) for line in wrong):
+        with store.connection(write=True) as connection:
+            _remake_captions(connection)
+        with store.connection() as connection:
+            if not _wrong(connection):
+                return repaired("file", "the words of captions had lost a table; made again")
     told = "; ".join(wrong[:_TOLD])
     return problem("file", f"SQLite finds the file damaged ({told})", Cure.RESTORE_INDEX)
 
@@ -58,7 +70,17 @@ def _file(store: SQLiteStore, repair: bool) -> Finding:
 def _wrong(connection: Connection) -> list[str]:
     """What SQLite finds wrong with the file."""
     lines = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars()
-    return [" ".join(line.split()) for line in map(str, lines) if line != "ok"]
+    wrong = [" ".join(line.split()) for line in map(str, lines) if line != "ok"]
+    return wrong + [f"no {what}" for what in lacking(connection)]
+
+
+def _remake_captions(connection: Connection) -> None:
+    """The full-text table of captions, which follows from the regions, with its triggers."""
+    for name in CAPTION_TRIGGERS:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+    connection.exec_driver_sql("DROP TABLE IF EXISTS caption_text")
+    for statement in (CAPTION_TABLE, CAPTIONS_ENTER, *CAPTION_TRIGGERS.values()):
+        connection.exec_driver_sql(statement)
 
 
 def _references(store: SQLiteStore, repair: bool) -> Finding:

@@ -43,9 +43,11 @@ from indexer.store.sqlite_statements import SQLiteReading, SQLiteWriting
 
 OnWait = Callable[[str], None]
 
-# What `sqlite_schema` has of every index of this version, beside indexes.
+# What `sqlite_schema` has of every index of this version, beside indexes. The full-text table keeps
+# what it knows in tables of its own, which SQLite's check of the file does not miss.
 TABLES = {
     *(f"table {name}" for name in (*Base.metadata.tables, "caption_text", "alembic_version")),
+    *(f"table caption_text_{part}" for part in ("config", "data", "docsize", "idx")),
     *(f"trigger caption_text_{event}" for event in ("insert", "update", "delete")),
     *(f"trigger edition_{event}" for event in ("insert", "update", "delete")),
 }
@@ -194,9 +196,7 @@ class SQLiteStore:
         """Whether the file is not sound, or lacks tables that every index has."""
         try:
             with self.engine.connect() as connection:
-                schema = "SELECT type || ' ' || name FROM sqlite_schema"
-                there = set(connection.exec_driver_sql(schema).scalars())
-                if not there >= TABLES:
+                if lacking(connection):
                     return True
                 check = "PRAGMA integrity_check(1)"
                 return bool(connection.exec_driver_sql(check).scalar() != "ok")
@@ -207,3 +207,9 @@ class SQLiteStore:
         """Bytes of the file and of what SQLite keeps beside it; 0 in memory."""
         names = () if self.path is None else (self.path, f"{self.path}-wal", f"{self.path}-shm")
         return sum(os.path.getsize(name) for name in names if os.path.exists(name))
+
+
+def lacking(connection: Connection) -> list[str]:
+    """The tables and triggers of an index that a file lacks, as `TABLES` names them."""
+    there = connection.exec_driver_sql("SELECT type || ' ' || name FROM sqlite_schema").scalars()
+    return sorted(TABLES - set(there))

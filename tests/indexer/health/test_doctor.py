@@ -1,6 +1,8 @@
 """The doctor finds what is wrong, and repairs lose nothing."""
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dcsearch.checkpoint.header import CheckpointHeader, read_header
-from dcsearch.errors import Cure
+from dcsearch.errors import Cure, IndexUnusable
 from indexer.candidates.faiss_cache import VectorCache
 from indexer.finding import Finding, State
 from indexer.health import surroundings
@@ -132,6 +134,25 @@ def test_a_damaged_file_says_to_put_back_a_copy(database: SQLiteStore) -> None:
     assert any(one.cure is Cure.RESTORE_INDEX or "put back a copy" in one.sentence for one in wrong)
     for one in wrong:
         assert one.sentence
+
+
+@pytest.mark.parametrize(
+    ("lost", "cured"), [("caption_text", True), ("caption_text_idx", True), ("result", False)]
+)
+def test_a_lost_table_is_made_again_where_it_follows_from_others(
+    database: SQLiteStore, lost: str, cured: bool
+) -> None:
+    assert database.path is not None
+    with contextlib.closing(sqlite3.connect(database.path)) as damaged:
+        damaged.execute(f"DROP TABLE {lost}")
+    if lost != "result":
+        with pytest.raises(IndexUnusable, match="is damaged"):
+            search_captions(database, "thing")
+    assert f"no table {lost}" in found(database)["file"].sentence
+    assert found(database, repair=True)["file"].state == ("repaired" if cured else "problem")
+    if cured:
+        assert len(search_captions(database, "thing", top=99).results) == len(PHOTOS)
+        assert "file" not in found(database)
 
 
 def test_no_index_is_a_finding(tmp_path: Path) -> None:

@@ -27,6 +27,20 @@ _LEAVES = (
     "INSERT INTO caption_text(caption_text, rowid, caption) "
     f"VALUES ('delete', {_NUMBER}, {{0}}.caption);"
 )
+CAPTION_TABLE = (
+    "CREATE VIRTUAL TABLE caption_text USING fts5(caption, content='', tokenize='porter unicode61')"
+)
+CAPTION_TRIGGERS = {
+    f"caption_text_{event.lower()}": (
+        f"CREATE TRIGGER caption_text_{event.lower()} AFTER {event} ON region "
+        f"BEGIN {statements} END"
+    )
+    for event, statements in (
+        ("INSERT", _ENTERS.format("new")),
+        ("DELETE", _LEAVES.format("old")),
+        ("UPDATE", _LEAVES.format("old") + " " + _ENTERS.format("new")),
+    )
+}
 CAPTIONS_ENTER = (
     "INSERT INTO caption_text(rowid, caption) "
     f"SELECT {_NUMBER.format('region')}, caption FROM region"
@@ -39,17 +53,5 @@ def upgrade() -> None:
     if postgres.is_used():
         postgres.create_captions()
         return
-    op.execute(
-        "CREATE VIRTUAL TABLE caption_text "
-        "USING fts5(caption, content='', tokenize='porter unicode61')"
-    )
-    op.execute(CAPTIONS_ENTER)
-    for event, statements in (
-        ("INSERT", _ENTERS.format("new")),
-        ("DELETE", _LEAVES.format("old")),
-        ("UPDATE", _LEAVES.format("old") + " " + _ENTERS.format("new")),
-    ):
-        op.execute(
-            f"CREATE TRIGGER caption_text_{event.lower()} AFTER {event} ON region "
-            f"BEGIN {statements} END"
-        )
+    for statement in (CAPTION_TABLE, CAPTIONS_ENTER, *CAPTION_TRIGGERS.values()):
+        op.execute(statement)
