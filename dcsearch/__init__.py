@@ -4,6 +4,7 @@ Here stand the errors that everything raises; all else is imported from its modu
 heavy is loaded before it is needed.
 """
 
+from dcsearch import allocator as _allocator
 from dcsearch import threads as _threads
 from dcsearch.errors import (
     CheckpointError,
@@ -18,6 +19,7 @@ from dcsearch.errors import (
 )
 
 _threads.wait_passively()  # before torch or faiss are loaded
+_allocator.keep_few_shapes()
 
 __version__ = "0.1.0"
 

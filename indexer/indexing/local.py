@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from PIL import Image
 
+from dcsearch.allocator import give_back
 from dcsearch.errors import PhotoError
 from dcsearch.machine import machine_fault
 from indexer.indexing.ahead import ahead, threads
@@ -172,6 +173,7 @@ class LocalDescriber(Generic[Prepared]):
         if self._hold is not None:
             self._hold()
         regions = network.describe([photo.prepared for photo in batch])
+        give_back()
         for photo, seen in zip(batch, regions, strict=True):
             yield Described(
                 file=photo.file,
