@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.faults.caches import DamagedCaches
 from tests.faults.checkpoints import DamagedCheckpoints, DamagedTorch7
+from tests.faults.clusters import Clusters
 from tests.faults.crowds import Crowds
 from tests.faults.databases import DamagedDatabases
 from tests.faults.datasets import DamagedDatasets
@@ -42,5 +43,6 @@ KINDS = {
     "datasets": Kind(DamagedDatasets, 1_000, 40),
     "surroundings": Kind(BadSurroundings, 200, 5),
     "crowds": Kind(Crowds, 200, 4),
+    "clusters": Kind(Clusters, 20, 1),
     "queries": Kind(ManyQueries, 100, 100),  # of a hundred queries each
 }

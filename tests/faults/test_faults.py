@@ -22,6 +22,7 @@ TRIALS = {
     "datasets": 60,
     "surroundings": 5,
     "crowds": 2,
+    "clusters": 1,
     "queries": 6,
 }
 
