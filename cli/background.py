@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cli.terminal import say
-from dcsearch.threads import use_threads
+from dcsearch.threads import kernel_text, use_threads
 
 _SUPPLIES = Path("/sys/class/power_supply")  # of Linux
 _LOWEST = 19  # niceness
@@ -44,16 +44,9 @@ def on_battery(supplies: Path = _SUPPLIES) -> bool:
     """
     running_down = False
     for supply in supplies.glob("*"):
-        kind = _read(supply / "type")
-        if kind in ("Mains", "USB") and _read(supply / "online") == "1":
+        kind = kernel_text(supply / "type")
+        if kind in ("Mains", "USB") and kernel_text(supply / "online") == "1":
             return False
-        if kind == "Battery" and _read(supply / "scope") != "Device":
-            running_down |= _read(supply / "status") == "Discharging"
+        if kind == "Battery" and kernel_text(supply / "scope") != "Device":
+            running_down |= kernel_text(supply / "status") == "Discharging"
     return running_down
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""

@@ -1,17 +1,18 @@
 """`dcsearch copy`: an index into another file or database."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.exits import DONE, Interrupted
 from cli.options import Json
-from cli.progress import SECONDS_BETWEEN_LINES, Bar
+from cli.progress import Bar
 from cli.render import SCHEMA_VERSION, json_bytes
 from cli.terminal import say, warn, write_results
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from indexer import CopyReport
 
 
@@ -49,7 +50,7 @@ def copy(
             Index.open(source, on_wait=warn) as index,
             Bar("comparing", unit="rows", total=None, quiet=quiet) as bar,
         ):
-            report = index.copy_to(target, verify=verify, on_progress=_Teller(bar, quiet=quiet))
+            report = index.copy_to(target, verify=verify, on_progress=_tell(bar))
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted; everything copied so far is kept, the same command goes on from there, "
@@ -65,19 +66,14 @@ def copy(
     raise typer.Exit(DONE)
 
 
-class _Teller:
-    """Tells how far copying is: by the bar, or by lines where there is no terminal."""
+def _tell(bar: Bar) -> "Callable[[str, int, int], None]":
+    """Moves the bar, and says in a line now and then how far copying is where nobody sees it."""
 
-    def __init__(self, bar: Bar, *, quiet: bool) -> None:
-        self._bar, self._quiet = bar, quiet
-        self._told = time.monotonic()
+    def tell(what: str, done: int, of: int) -> None:
+        bar.tell(what, done, of)
+        bar.say_at_times(f"{what}: {done:,} of {of:,}")
 
-    def __call__(self, what: str, done: int, of: int) -> None:
-        self._bar.tell(what, done, of)
-        now = time.monotonic()
-        if now - self._told >= SECONDS_BETWEEN_LINES and not (self._quiet or self._bar.visible):
-            self._told = now
-            say(f"{what}: {done:,} of {of:,}")
+    return tell
 
 
 def _summary(report: "CopyReport") -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cli.pictures.picture import Box
     from dcsearch.checkpoint.checkpoint import Checkpoint
     from dcsearch.describe import Description
+    from indexer import IndexedPhoto
 
 HEADER = ("path", "width", "height", "rank", "x0", "y0", "x1", "y1", "objectness", "caption")
 
@@ -124,6 +125,19 @@ def region_document(region: DescribedRegion) -> dict[str, Any]:
     }
 
 
+def region_row(photo: "DescribedPhoto | IndexedPhoto", region: DescribedRegion) -> list[Any]:
+    """A region as CSV has it, under HEADER."""
+    return [
+        path_fields(photo.path)["path"],
+        photo.width,
+        photo.height,
+        region.rank,
+        *box_numbers(region.box),
+        number(region.objectness),
+        region.caption,
+    ]
+
+
 def _photo(path: Path, description: "Description", top: int) -> DescribedPhoto:
     return DescribedPhoto(
         path=path,
@@ -164,19 +178,7 @@ def _output(
         },
         items=items,
         header=HEADER,
-        rows=[
-            [
-                path_fields(photo.path)["path"],
-                photo.width,
-                photo.height,
-                region.rank,
-                *box_numbers(region.box),
-                number(region.objectness),
-                region.caption,
-            ]
-            for photo in described
-            for region in photo.regions
-        ],
+        rows=[region_row(photo, region) for photo in described for region in photo.regions],
         paths=[photo.path for photo in described if photo.regions],
         table=lambda: _table(described),
     )

@@ -20,7 +20,7 @@ from cli.options import (
     Threads,
     Workers,
 )
-from cli.progress import SECONDS_BETWEEN_LINES, Bar
+from cli.progress import Bar
 from cli.terminal import print_line, say, short_path, tell_notices, warn
 from dcsearch.errors import UsageError
 
@@ -149,7 +149,7 @@ def index(
             prune_missing_folders=prune_missing_folders,
             hold=hold,
             cluster=cluster,
-            on_progress=_Teller(bar, quiet=quiet),
+            on_progress=_Teller(bar),
         )
     for failed in (*report.failed, *report.unread):
         say(f"failed: {short_path(failed.path)}: {failed.reason}")
@@ -195,10 +195,9 @@ def _cluster(
 class _Teller:
     """Tells how far indexing is: by the bar, or by lines where there is no terminal."""
 
-    def __init__(self, bar: Bar, *, quiet: bool) -> None:
-        self._bar, self._quiet = bar, quiet
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
         self._describing_since: float | None = None
-        self._told = 0.0
 
     def __call__(self, progress: "IndexProgress") -> None:
         if progress.stage == "scanning":
@@ -211,21 +210,17 @@ class _Teller:
             self._bar.reach(progress.done, total=progress.total, title="preparing to search")
             return
         if self._describing_since is None:
-            self._describing_since = self._told = progress.seconds
-            self._tell(f"{progress.already_done:,} already indexed, {progress.total:,} to do")
+            self._describing_since = progress.seconds
+            self._bar.say(f"{progress.already_done:,} already indexed, {progress.total:,} to do")
             if progress.total:
-                self._tell(f"describing with {progress.model} on {progress.device}")
+                self._bar.say(f"describing with {progress.model} on {progress.device}")
         note = f"{progress.failed:,} failed" if progress.failed else ""
         self._bar.reach(progress.done, total=progress.total, title="indexing", note=note)
-        seconds = progress.seconds - self._told
-        if seconds >= SECONDS_BETWEEN_LINES and not self._bar.visible:
-            self._told = progress.seconds
-            speed = progress.done / (progress.seconds - self._describing_since)
-            self._tell(f"{progress.done:,} of {progress.total:,} photos, {speed:.1f} photos/s")
-
-    def _tell(self, line: str) -> None:
-        if not self._quiet:
-            say(line)
+        seconds = progress.seconds - self._describing_since
+        speed = progress.done / seconds if seconds else 0.0
+        self._bar.say_at_times(
+            f"{progress.done:,} of {progress.total:,} photos, {speed:.1f} photos/s"
+        )
 
 
 def _print_plan(plan: "IndexPlan") -> None:

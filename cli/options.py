@@ -121,6 +121,15 @@ Threads = Annotated[
         help="Compute on N threads.",
     ),
 ]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        show_default="val, of a folder",
+        help="Split of DATA to use: train, val or test.",
+    ),
+]
 MaxMegapixels = Annotated[
     float,
     typer.Option(
@@ -185,6 +194,10 @@ Literally = Annotated[
         help="Leave out words that the model does not know, instead of asking known words in their "
         "place.",
     ),
+]
+PerImage = Annotated[
+    int,
+    typer.Option("--per-image", metavar="N", min=1, help="Maximum number of regions per photo."),
 ]
 Unique = Annotated[
     bool,

@@ -1,13 +1,13 @@
-"""Progress: a bar on stderr during long work, and nothing where stderr is no terminal."""
+"""Progress: a bar on stderr during long work; where stderr is no terminal, a line now and then."""
 
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
-from cli.terminal import is_terminal, shown, stderr_console
+from cli.terminal import is_terminal, say, shown, stderr_console
 
-# Where no bar is drawn, a line now and then shows in a log that the work goes on.
-SECONDS_BETWEEN_LINES = 60.0
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class Bar:
@@ -19,6 +19,7 @@ class Bar:
     def __init__(self, title: str, *, unit: str, total: int | None, quiet: bool = False) -> None:
         """Makes the bar; a `total` of None is not known yet."""
         self._progress: Any = None
+        self._quiet, self._said = quiet, time.monotonic()
         if quiet or not is_terminal(sys.stderr):
             return
         from rich.progress import (
@@ -69,6 +70,18 @@ class Bar:
     def tell(self, what: str, done: int, of: int) -> None:
         """Moves the bar as an evaluation tells of its progress."""
         self.reach(done, total=of, title=what)
+
+    def say(self, line: str) -> None:
+        """Says a line, unless quiet."""
+        self._said = time.monotonic()
+        if not self._quiet:
+            say(line)
+
+    def say_at_times(self, line: str) -> None:
+        """Says a line where no bar is drawn, once a minute at the most, so that a log shows that
+        the work goes on."""
+        if not self.visible and time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
+            self.say(line)
 
     def __enter__(self) -> "Bar":
         if self._progress is not None:

@@ -5,19 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.describe import DescribedPhoto, DescribedRegion, save_described
+from cli.describe import HEADER, DescribedPhoto, DescribedRegion, region_row, save_described
 from cli.exits import DONE, SOME_PHOTOS_FAILED
 from cli.options import Database, Save, Top
-from cli.render import (
-    Output,
-    add_row,
-    box_numbers,
-    box_text,
-    number,
-    path_fields,
-    plain_table,
-    write,
-)
+from cli.render import Output, add_row, box_text, plain_table, write
 from cli.shared import Pictures, Results, grouped
 from cli.terminal import say, short_path, tell_notices, warn
 from dcsearch.errors import Cure, IndexUnusable
@@ -26,8 +17,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indexer import IndexedPhoto
-
-HEADER = ("path", "width", "height", "rank", "x0", "y0", "x1", "y1", "objectness", "caption")
 
 
 @grouped
@@ -88,18 +77,7 @@ def _output(photo: "IndexedPhoto", regions: tuple[DescribedRegion, ...]) -> Outp
         document={"photo": document},
         items=[document],
         header=HEADER,
-        rows=[
-            [
-                path_fields(photo.path)["path"],
-                photo.width,
-                photo.height,
-                region.rank,
-                *box_numbers(region.box),
-                number(region.objectness),
-                region.caption,
-            ]
-            for region in regions
-        ],
+        rows=[region_row(photo, region) for region in regions],
         paths=[photo.path],
         table=lambda: _table(regions),
     )

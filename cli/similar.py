@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.filtering import Filters, filter_words, tell_what_is_unknown
-from cli.options import Database, MinScore, Top, Unique
+from cli.options import Database, MinScore, PerImage, Top, Unique
 from cli.progress import Bar
 from cli.query import deliver
 from cli.render import box_text
@@ -37,12 +37,7 @@ def similar(
         ),
     ] = None,
     top: Top = 10,
-    per_image: Annotated[
-        int,
-        typer.Option(
-            "--per-image", metavar="N", min=1, help="Maximum number of regions per photo."
-        ),
-    ] = 1,
+    per_image: PerImage = 1,
     min_score: MinScore = None,
     unique: Unique = False,
     filters: Filters,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.filtering import Filters, filter_words, nothing_passes, tell_what_is_unknown
-from cli.options import Database, Top, Unique
+from cli.options import Database, PerImage, Top, Unique
 from cli.query import deliver
 from cli.shared import Pictures, Results, grouped
 from cli.terminal import warn
@@ -27,12 +27,7 @@ def text(
         ),
     ],
     top: Top = 10,
-    per_image: Annotated[
-        int,
-        typer.Option(
-            "--per-image", metavar="N", min=1, help="Maximum number of regions per photo."
-        ),
-    ] = 1,
+    per_image: PerImage = 1,
     unique: Unique = False,
     filters: Filters,
     results: Results,

@@ -46,6 +46,14 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def kernel_text(file: Path) -> str:
+    """What the kernel says in a file of /proc or /sys; nothing where it cannot be read."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
 def _cores_within(quotas: list[float]) -> int:
     """Cores of this process's affinity, as many as the quotas allow, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -55,7 +63,7 @@ def _cores_within(quotas: list[float]) -> int:
 def _quotas(root: Path) -> list[float]:
     """The cores that each control group with a limit leaves to this process."""
     quotas = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in kernel_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -72,18 +80,11 @@ def _quotas(root: Path) -> list[float]:
 
 def _quota(group: Path) -> float | None:
     """Cores that a control group allows; None where it has no limit, or cannot be read."""
-    limit = _read(group / "cpu.max").split()
+    limit = kernel_text(group / "cpu.max").split()
     if not limit:
-        limit = (_read(group / "cpu.cfs_quota_us") + _read(group / "cpu.cfs_period_us")).split()
+        limit = [kernel_text(group / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     try:
         time, period = map(float, limit)
     except ValueError:  # "max", or nothing there
         return None
     return time / period if time > 0 < period else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcsearch.model import presets
 from dcsearch.model.fcln import FCLN
@@ -34,6 +34,30 @@ NOTHING = Target(torch.zeros(0, 4), [])
 
 
 SILENT = Target(torch.tensor([[10.0, 10.0, 60.0, 60.0]]), [[]])
+
+
+def extent(pixels: Tensor, channel: int) -> list[float] | None:
+    """Box around the pixels in which a channel stands out; None without such."""
+    values = pixels.float()
+    others = torch.cat([values[:channel], values[channel + 1 :]]).amax(dim=0)
+    rows, columns = torch.where(values[channel] > 1.5 * others + 20)
+    if len(rows) == 0:
+        return None
+    return [float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+
+
+def draw_norms(
+    network: nn.Module, *, mean: float, variance: tuple[float, float], shift: float
+) -> None:
+    """Random statistics, scales and shifts for every batch normalisation."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            nn.init.normal_(layer.running_mean, std=mean)
+            nn.init.uniform_(layer.running_var, *variance)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=shift)
 
 
 def configured(**changes: Any) -> FCLN:

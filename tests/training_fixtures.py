@@ -130,11 +130,16 @@ def write_even_photos(folder: Path) -> None:
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def write_backbone(path: Path, seed: int = 0) -> None:
+    """The backbone of a tiny network, in torchvision's layout."""
+    features = tiny_model(seed).backbone.get_submodule("features").state_dict()
+    save_file({f"features.{key}": value for key, value in features.items()}, path)
+
+
 def one_step(folder: Path) -> TrainingOptions:
     """Of a run of one step from the backbone of a tiny network, which is written to a folder."""
     backbone = folder / "backbone.safetensors"
-    features = tiny_model().backbone.get_submodule("features").state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, backbone)
+    write_backbone(backbone)
     return TrainingOptions(
         config=tiny_config(), backbone_weights=backbone, backbone_blocks_frozen=17, steps=1,
         batch_size=2, word_count=1, workers=0, device="cpu",

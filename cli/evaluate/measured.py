@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.evaluate.report import print_report, report_markdown
-from cli.options import OUTPUT, Json, ScoredBy
+from cli.options import OUTPUT, Json, ScoredBy, Split
 from cli.progress import Bar
 from cli.render import SCHEMA_VERSION, json_bytes
 from cli.shared import Computing
@@ -43,15 +43,7 @@ class Measured(Computing):
             "(see: dcsearch data check).",
         ),
     ]
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="NAME",
-            show_default="val, of a folder",
-            help="Split of DATA to use: train, val or test.",
-        ),
-    ] = None
+    split: Split = None
     limit: Annotated[
         int | None,
         typer.Option(

@@ -7,7 +7,7 @@ import typer
 
 from cli.exits import DONE
 from cli.model.kept import Force, Output, check_output
-from cli.options import Device, Model, On, Threads
+from cli.options import Device, Model, On, Split, Threads
 from cli.progress import Bar
 from cli.terminal import say, short_path
 
@@ -23,15 +23,7 @@ def calibrate(
         ),
     ],
     output: Output,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="NAME",
-            show_default="val of a folder",
-            help="Only train, val or test.",
-        ),
-    ] = None,
+    split: Split = None,
     model: Model = None,
     device: On = Device.auto,
     threads: Threads = None,  # its callback has acted on it

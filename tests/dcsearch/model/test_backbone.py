@@ -12,6 +12,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from dcsearch.model.backbone import Backbone
 from dcsearch.model.mobilenet_v2 import MobileNetV2Backbone
 from dcsearch.model.vgg16 import VGG16Backbone
+from tests.network_fixtures import draw_norms
 
 PIXELS = torch.tensor([[250, 10], [0, 128], [3, 77]], dtype=torch.uint8).reshape(1, 3, 1, 2)
 
@@ -230,14 +231,7 @@ def trained(*, tensorflow_padding: bool = True, seed: int = 0) -> MobileNetV2Bac
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = MobileNetV2Backbone(channels=4, tensorflow_padding=tensorflow_padding)
-        for layer in backbone.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                assert layer.running_mean is not None
-                assert layer.running_var is not None
-                nn.init.normal_(layer.running_mean, std=0.3)
-                nn.init.uniform_(layer.running_var, 0.2, 1.0)
-                nn.init.uniform_(layer.weight, 0.5, 1.5)
-                nn.init.normal_(layer.bias, std=0.5)
+        draw_norms(backbone, mean=0.3, variance=(0.2, 1.0), shift=0.5)
     return backbone.eval()
 
 

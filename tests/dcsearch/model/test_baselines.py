@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
@@ -35,10 +34,12 @@ from dcsearch.training.progress import TrainingProgress
 from dcsearch.training.targets import PhraseTarget, Target
 from dcsearch.vocabulary import Vocabulary
 from tests.conftest import WORDS, objective, tiny_config, tiny_model
+from tests.network_fixtures import extent
 from tests.program import run
 
 SIDE = 64  # of a crop
 WIDTH, HEIGHT = 128, 96
+pytestmark = pytest.mark.usefixtures("tidy")
 BASELINES = ("region_rnn", "full_image_rnn")
 NO_BOX = torch.zeros(0, 4)
 
@@ -367,16 +368,6 @@ def training_photos(
     )
 
 
-def extent(pixels: Tensor, channel: int) -> list[float] | None:
-    """Box around the pixels in which a channel stands out; None without such."""
-    values = pixels.float()
-    others = torch.cat([values[:channel], values[channel + 1 :]]).amax(dim=0)
-    rows, columns = torch.where(values[channel] > 1.5 * others + 20)
-    if len(rows) == 0:
-        return None
-    return [float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
-
-
 def test_a_photo_as_one_region_is_described_by_its_captions(tmp_path: Path) -> None:
     photo = scene(tmp_path, captions=("a red dog", "a cat in the dark"))
     seen = as_one_region(photo)
@@ -501,15 +492,6 @@ def write_proposals(file: Path, seeds: range) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Backbone weights in torchvision's layout."""
-    path = tmp_path_factory.mktemp("backbone") / "mobilenet.safetensors"
-    features = tiny_model(seed=7).backbone.get_submodule("features").state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six drawn photos to learn from and two to validate on, and boxes for the six."""
     folder = tmp_path_factory.mktemp("data")
@@ -542,14 +524,6 @@ def options_of(data: Path, backbone_file: Path) -> Callable[[str], TrainingOptio
         )
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def tidy(tmp_path: Path) -> Iterator[None]:
-    """Runs are megabytes, which temporary folders need not keep."""
-    yield
-    for state in tmp_path.rglob("state.pt"):
-        state.unlink()
 
 
 @pytest.mark.parametrize("name", [*BASELINES, "external"])

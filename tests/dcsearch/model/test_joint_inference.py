@@ -867,16 +867,6 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> TrainingOptions:
     return starting(old, config)
 
 
-@pytest.fixture(scope="module")
-def straight(
-    data: Path, options: TrainingOptions, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A run of four steps without interruption, to look at only."""
-    output = tmp_path_factory.mktemp("straight") / "run"
-    train(data, output, options)
-    return output
-
-
 def test_a_run_learns_to_move_boxes_and_tells_how_well(straight: Path) -> None:
     rows = metrics(straight)
     losses = [row.get("validation", row)["joint_box"] for row in rows]

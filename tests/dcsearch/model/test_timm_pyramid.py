@@ -27,7 +27,7 @@ from dcsearch.model.timm_pyramid import TimmPyramidBackbone, UnknownNetwork
 from dcsearch.vocabulary import Vocabulary
 from tests.conftest import WORDS, objective, tiny_config
 from tests.dcsearch.model.test_backbone import centre_seen, mean_weights
-from tests.network_fixtures import NOTHING, TARGET, photos
+from tests.network_fixtures import NOTHING, TARGET, draw_norms, photos
 from tests.program import run
 
 SMALL = "mobilenetv3_small_050"
@@ -47,14 +47,7 @@ def backbone_of(name: str, *, channels: int = 4, seed: int = 0) -> TimmPyramidBa
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = TimmPyramidBackbone(name, channels=channels)
-        for layer in backbone.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                assert layer.running_mean is not None
-                assert layer.running_var is not None
-                nn.init.normal_(layer.running_mean, std=0.1)
-                nn.init.uniform_(layer.running_var, 0.5, 1.5)
-                nn.init.uniform_(layer.weight, 0.5, 1.5)
-                nn.init.normal_(layer.bias, std=0.2)
+        draw_norms(backbone, mean=0.1, variance=(0.5, 1.5), shift=0.2)
     return backbone.eval()
 
 

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
 from dcsearch.training.distributed import Team
 from dcsearch.training.loop import train
 from dcsearch.training.options import TrainingOptions
-from tests.conftest import tiny_config, tiny_model
+from tests.conftest import tiny_config
 from tests.dcsearch.model.test_timm_pyramid import tiny_timm_config
 from tests.training_fixtures import (
     even,
     metrics,
     state_of,
     stop_at,
+    write_backbone,
     write_even_photos,
     write_photos,
 )
@@ -114,10 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_even_photos(folder / "alike")
     write_photos(folder / "unlike", "train.jsonl", 8)
     write_photos(folder / "unlike", "val.jsonl", 2, first=8)
-    features = tiny_model(seed=7).backbone.get_submodule("features").state_dict()
-    save_file(
-        {f"features.{key}": value for key, value in features.items()}, folder / "b.safetensors"
-    )
+    write_backbone(folder / "b.safetensors", seed=7)
     return folder
 
 

@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +44,7 @@ from tests.training_fixtures import (
     write_photos,
 )
 
-
-@pytest.fixture(scope="session")
-def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Backbone weights in torchvision's layout."""
-    path = tmp_path_factory.mktemp("backbone") / "mobilenet.safetensors"
-    features = tiny_model(seed=7).backbone.get_submodule("features").state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, path)
-    return path
+pytestmark = pytest.mark.usefixtures("tidy")
 
 
 @pytest.fixture(scope="session")
@@ -83,28 +75,10 @@ def options(backbone_file: Path) -> TrainingOptions:
     )
 
 
-@pytest.fixture(scope="session")
-def straight(
-    data: Path, options: TrainingOptions, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A run of six steps without interruption, to look at only."""
-    output = tmp_path_factory.mktemp("straight") / "run"
-    assert train(data, output, options) == output / "model.safetensors"
-    return output
-
-
 @pytest.fixture
 def finished(straight: Path, tmp_path: Path) -> Path:
     """A copy of that run, to do with as one likes."""
     return Path(shutil.copytree(straight, tmp_path / "finished"))
-
-
-@pytest.fixture(autouse=True)
-def tidy(tmp_path: Path) -> Iterator[None]:
-    """Runs are megabytes, which temporary folders need not keep."""
-    yield
-    for state in tmp_path.rglob("state.pt"):
-        state.unlink()
 
 
 # learning

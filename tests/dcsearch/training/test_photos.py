@@ -30,6 +30,7 @@ from dcsearch.training.photos import (
 from dcsearch.training.targets import PhraseTarget, Target
 from dcsearch.vocabulary import Vocabulary
 from tests.conftest import WORDS, tiny_config
+from tests.network_fixtures import extent
 
 VOCABULARY = Vocabulary(WORDS)
 WIDTH, HEIGHT = 256, 192
@@ -72,16 +73,6 @@ def training_photos(
         photos, config=config, vocabulary=VOCABULARY, seed=seed, vary=vary, flips_only=flips_only,
         widely=widely, views=views,
     )  # fmt: skip
-
-
-def extent(pixels: torch.Tensor, channel: int) -> list[float] | None:
-    """Box around the pixels in which a channel stands out; None without such."""
-    values = pixels.float()
-    others = torch.cat([values[:channel], values[channel + 1 :]]).amax(dim=0)
-    rows, columns = torch.where(values[channel] > 1.5 * others + 20)
-    if len(rows) == 0:
-        return None
-    return [float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
 
 
 def test_an_unvaried_photo_is_the_photo_as_the_network_sees_it(tmp_path: Path) -> None:

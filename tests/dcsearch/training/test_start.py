@@ -57,16 +57,6 @@ def options(old: Path) -> TrainingOptions:
     return starting(old, config_to_start(old))
 
 
-@pytest.fixture(scope="module")
-def straight(
-    data: Path, options: TrainingOptions, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A run of four steps without interruption, to look at only."""
-    output = tmp_path_factory.mktemp("straight") / "run"
-    train(data, output, options)
-    return output
-
-
 def new_model(words: int = len(WORDS), **changes: Any) -> FCLN:
     """A new tiny network with other random weights."""
     torch.manual_seed(5)

@@ -6,7 +6,7 @@ it, as often as it is called. Those of PostgreSQL are skipped, and say so, where
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from indexer.store.records import (
     PhotoFile,
     StoredRegion,
 )
+from tests.search_fixtures import Regions
 
 Opener = Callable[[], Store]
 
@@ -61,16 +62,6 @@ OTHER = IndexModel(name="two", sha256="2" * 64, config={"size": 2}, provenance={
 MAY, JUNE = datetime(2023, 5, 17, 10), datetime(2023, 6, 1)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A photo's regions."""
-
-    boxes: np.ndarray
-    objectness: np.ndarray
-    captions: tuple[str, ...]
-    codes: np.ndarray
-
-
 @pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     return STORES[request.param](tmp_path, request)
@@ -94,7 +85,7 @@ def described(
         width=40,
         height=30,
         origin=PhotoOrigin(taken_at=taken_at, camera=camera),
-        regions=Seen(
+        regions=Regions(
             boxes=np.stack([ranks, ranks, ranks + 10, ranks + 10], axis=1),
             objectness=(0.5 ** (ranks + 1)).astype(np.float32),
             captions=captions,

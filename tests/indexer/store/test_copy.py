@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,11 @@ from indexer.store.reading import SqlReading
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile
 from indexer.store.schema import Base, Photo, RegionCodes
 from indexer.store.writing import SqlWriting
+from tests.search_fixtures import Regions
 
 MODEL = IndexModel(name="one", sha256="1" * 64, config={"b": 2, "a": [1.5, None]}, provenance={})
 OTHER = IndexModel(name="two", sha256="2" * 64, config={}, provenance={"seed": "é\n"})
 NO_UTF8 = os.fsdecode(b"/p/\xff\xe9 \n[x].jpg")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A photo's regions."""
-
-    boxes: np.ndarray
-    objectness: np.ndarray
-    captions: tuple[str, ...]
-    codes: np.ndarray
 
 
 def described(path: str, count: int, *, taken_at: datetime | None = None) -> Described:
@@ -54,7 +45,7 @@ def described(path: str, count: int, *, taken_at: datetime | None = None) -> Des
         width=40,
         height=30,
         origin=PhotoOrigin(taken_at=taken_at, camera="Über \ufffd cam" if taken_at else ""),
-        regions=Seen(
+        regions=Regions(
             boxes=np.hstack([low, low + 9]).astype(np.float32),
             objectness=np.sort(random.random(count))[::-1].astype(np.float32),
             captions=tuple(f"a dog's {number} 犬\t\\N" for number in range(count)),
