@@ -57,7 +57,7 @@ class NumpyLanguage:
         """Read the language model's weights, and no others.
 
         Raises:
-            CheckpointError: they are not there, or do not fit each other.
+            CheckpointError: they are not there, do not fit each other, or are not finite.
         """
         weights = read_weights(header.path, "language.")
         try:
@@ -81,6 +81,7 @@ class NumpyLanguage:
             and self._output.shape == (self.end + 1, size)
             and self._output_bias.shape == (self.end + 1,)
             and (self.landmarks is None or self.landmarks.shape[1:] == (self.code_size,))
+            and all(np.isfinite(values).all() for values in weights.values())
         )
         if not whole:
             raise damaged(header.path)

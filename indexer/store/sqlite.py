@@ -210,6 +210,18 @@ class SQLiteStore:
 
 
 def lacking(connection: Connection) -> list[str]:
-    """The tables and triggers of an index that a file lacks, as `TABLES` names them."""
-    there = connection.exec_driver_sql("SELECT type || ' ' || name FROM sqlite_schema").scalars()
-    return sorted(TABLES - set(there))
+    """The tables and triggers of an index that a file lacks, as `TABLES` names them, and columns of
+    the tables that it has."""
+    found = connection.exec_driver_sql("SELECT type || ' ' || name FROM sqlite_schema").scalars()
+    there = set(found)
+    lacks = sorted(TABLES - there)
+    for name, table in Base.metadata.tables.items():
+        if f"table {name}" in there:
+            rows = connection.exec_driver_sql(f"PRAGMA table_info({name})")
+            columns = {row[1] for row in rows}
+            lacks += [
+                f"column {name}.{column}"
+                for column in table.columns.keys()
+                if column not in columns
+            ]
+    return lacks

@@ -401,12 +401,19 @@ changed = partial(changed_checkpoint, part="language")
         "output.bias",
     ],
 )
-@pytest.mark.parametrize("damage", ["missing", "short", "of one number"])
+@pytest.mark.parametrize("damage", ["missing", "short", "of one number", "not finite"])
 def test_a_damaged_language_model_is_one_sentence(
     name: str, damage: str, tiny_checkpoint_path: Path, tmp_path: Path
 ) -> None:
     whole = load_file(tiny_checkpoint_path)[f"language.{name}"]
-    tensor = {"missing": None, "short": whole[:-1].clone(), "of one number": torch.tensor(1.0)}
+    infinite = whole.clone()
+    infinite.view(-1)[-1] = torch.inf
+    tensor = {
+        "missing": None,
+        "short": whole[:-1].clone(),
+        "of one number": torch.tensor(1.0),
+        "not finite": infinite,
+    }
     header = changed(tiny_checkpoint_path, tmp_path, **{name: tensor[damage]})
     with pytest.raises(CheckpointError) as caught:
         NumpyLanguage(header)

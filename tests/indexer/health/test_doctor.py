@@ -155,6 +155,17 @@ def test_a_lost_table_is_made_again_where_it_follows_from_others(
         assert "file" not in found(database)
 
 
+def test_a_lost_column_is_damage(database: SQLiteStore) -> None:
+    assert database.path is not None
+    with contextlib.closing(sqlite3.connect(database.path)) as damaged:
+        damaged.execute("ALTER TABLE photo RENAME COLUMN mtime_ns TO mtime_nc")
+    with pytest.raises(IndexUnusable, match="is damaged .*mtime_ns"), database.reading() as stored:
+        list(stored.photos())
+    wrong = found(database, repair=True)["file"]
+    assert (wrong.state, wrong.cure) == ("problem", Cure.RESTORE_INDEX)
+    assert "no column photo.mtime_ns" in wrong.sentence
+
+
 def test_no_index_is_a_finding(tmp_path: Path) -> None:
     (one,) = examine(tmp_path / "nowhere.db")
     assert (one.state, one.subject) == ("problem", "index")
