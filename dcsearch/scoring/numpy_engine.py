@@ -81,7 +81,10 @@ class NumpyLanguage:
             and self._output.shape == (self.end + 1, size)
             and self._output_bias.shape == (self.end + 1,)
             and (self.landmarks is None or self.landmarks.shape[1:] == (self.code_size,))
-            and all(np.isfinite(values).all() for values in weights.values())
+            and np.isfinite(self._words[: self.end + 1]).all()
+            and all(
+                np.isfinite(weights[name]).all() for name in weights.keys() - {"embedding.weight"}
+            )
         )
         if not whole:
             raise damaged(header.path)

@@ -219,9 +219,6 @@ def lacking(connection: Connection) -> list[str]:
         if f"table {name}" in there:
             rows = connection.exec_driver_sql(f"PRAGMA table_info({name})")
             columns = {row[1] for row in rows}
-            lacks += [
-                f"column {name}.{column}"
-                for column in table.columns.keys()
-                if column not in columns
-            ]
+            names = (column.name for column in table.columns)
+            lacks += [f"column {name}.{column}" for column in names if column not in columns]
     return lacks

@@ -159,7 +159,7 @@ def test_a_lost_column_is_damage(database: SQLiteStore) -> None:
     assert database.path is not None
     with contextlib.closing(sqlite3.connect(database.path)) as damaged:
         damaged.execute("ALTER TABLE photo RENAME COLUMN mtime_ns TO mtime_nc")
-    with pytest.raises(IndexUnusable, match="is damaged .*mtime_ns"), database.reading() as stored:
+    with pytest.raises(IndexUnusable, match=r"is damaged .*mtime_ns"), database.reading() as stored:
         list(stored.photos())
     wrong = found(database, repair=True)["file"]
     assert (wrong.state, wrong.cure) == ("problem", Cure.RESTORE_INDEX)
