@@ -127,6 +127,9 @@ def other_scorings(chosen: Scoring, *, embedding: bool, probes: bool) -> list[Sc
             for share, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
         ]
         scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
+        scorings += [
+            Scoring(likelihood=0.5, similarity=weight) for weight in (10.0, 15.0, 30.0, 40.0)
+        ]
     if probes:
         scorings += [replace(chosen, hubness=weight) for weight in (0.0, 0.15, 0.6)]
     return [scoring for scoring in dict.fromkeys(scorings) if scoring != chosen]

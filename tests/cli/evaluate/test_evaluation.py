@@ -675,6 +675,7 @@ def test_a_sweep_has_a_row_for_each_choice(evaluate: Evaluate) -> None:
         "FCLN, mean probability, prior 1",
         "FCLN, mean probability, per word",
         *(f"FCLN, likelihood 1, similarity {weight}" for weight in (5, 10)),
+        *(f"FCLN, likelihood 0.5, similarity {weight}" for weight in (10, 15, 30, 40)),
     }
     assert next(iter(rows)) == "FCLN, likelihood"  # what was chosen comes first
     assert len({tuple(own) for own in rows.values()}) == 1  # of the same columns
@@ -684,7 +685,9 @@ def test_a_sweep_has_a_row_for_each_choice(evaluate: Evaluate) -> None:
 def test_with_probes_their_weight_is_swept_and_matters(
     evaluate: Evaluate, probing_path: Path
 ) -> None:
-    swept = rows_of(evaluate("--sweep", "--json", model=probing_path))
+    swept = rows_of(
+        evaluate("--sweep", "--json", "--regions-from", "truth", "--seeds", 20, model=probing_path)
+    )
     weighed = [f"FCLN, hubness {weight}, fused" for weight in ("0", "0.15", "0.6")]
     assert set(weighed) <= set(swept)
     assert len({tuple(swept[name].values()) for name in ("FCLN, fused", *weighed)}) > 1
