@@ -176,7 +176,7 @@ def painting(site: str, phrases: Iterator[str], repeats: int) -> dict[str, Timin
                 )
                 with page.expect_navigation(wait_until="commit"):
                     page.press("#q", "Enter")
-                page.wait_for_function("document.querySelectorAll('.tile').length >= 30")
+                page.locator(".tile").nth(29).wait_for(state="attached")
                 seconds[kind].append(page.evaluate(PAINTED) / 1000)
                 page.close()
         browser.close()

@@ -10,6 +10,7 @@ from cli.exits import DONE
 from cli.options import Database, Device, MaxMegapixels, Model, On, Threads
 from cli.terminal import say, warn
 from dcsearch.errors import MissingExtra, UsageError
+from dcsearch.threads import multiply_alone
 
 if TYPE_CHECKING:
     import socket
@@ -103,6 +104,7 @@ def serve(
 
     Photos that are indexed meanwhile are found without a restart.
     """
+    multiply_alone()
     try:
         import fastapi  # noqa: F401
         import jinja2  # noqa: F401

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dcsearch.threads import given_cores, use_threads
+from dcsearch.threads import given_cores, multiply_alone, use_threads
 
 ALLOWED = len(os.sched_getaffinity(0))
 SHOW = """import os, sys, dcsearch
@@ -81,6 +81,22 @@ def test_threads_wait_passively_unless_the_user_says_otherwise(
         surroundings["OMP_WAIT_POLICY"] = given
     shown = subprocess.check_output([sys.executable, "-c", SHOW], env=surroundings, text=True)
     assert shown.split() == [expected, "False"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"), ({"OMP_NUM_THREADS": "2"}, None)],
+)
+def test_products_are_computed_on_one_thread_unless_the_user_says_otherwise(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    multiply_alone()
+    found = os.environ.pop("OPENBLAS_NUM_THREADS", None)
+    assert found == expected
 
 
 def test_a_number_of_threads_holds_for_what_is_loaded_and_what_will_be(
