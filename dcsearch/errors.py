@@ -107,6 +107,10 @@ class Cure(StrEnum):
     WAIT_FOR_CACHE = "wait for the other process that prepares the search cache"
 
 
+# A phrase or a file's name within a message may have line ends.
+_SPELLED = {ord(end): ascii(end)[1:-1] for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+
+
 class DcsearchError(Exception):
     """A problem that the user can solve.
 
@@ -116,8 +120,11 @@ class DcsearchError(Exception):
     """
 
     def __init__(self, message: str, cure: Cure | None = None, **values: object) -> None:
-        """Takes what happened, in one sentence without a full stop that names no option."""
-        super().__init__(message)
+        """Takes what happened, in one sentence without a full stop that names no option.
+
+        Line ends in it are spelled out.
+        """
+        super().__init__(message.translate(_SPELLED))
         self.cure = cure
         self.values = values
 

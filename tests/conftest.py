@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,6 +21,16 @@ from dcsearch.vocabulary import UNKNOWN, Vocabulary
 from tests.postgres_fixtures import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]  # fixtures
+
+settings.register_profile(
+    "seeded",
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("seeded")
 
 WORDS = (
     *(UNKNOWN, "a", "the", "red", "blue", "green", "dog", "cat", "cup", "square", "disc"),

@@ -9,8 +9,7 @@ from cli.web.chips import chips
 from cli.web.errors import retry_headers, sentence, status_of
 from cli.web.form import number_of
 from cli.web.frame import page
-from cli.web.past import past_question
-from cli.web.questions import Asked
+from cli.web.past import past_question, plain_question
 from cli.web.sentences import question_sentence
 from cli.web.service import Service
 from cli.web.tiles import PICTURES, Picture, picture_of
@@ -78,7 +77,9 @@ def _entry(index: Index, past: PastQuery) -> dict[str, Any]:
         "past": past,
         "url": None if asked is None else asked.url(),
         "labels": past.phrases if asked is None else [chip.label for chip in chips(asked)],
-        "sentence": "" if asked in (None, Asked(q=past.phrases)) else question_sentence(asked),
+        "sentence": ""
+        if asked in (None, plain_question(past.phrases))
+        else question_sentence(asked),
         "pictures": [_picture(result, facts) for result in results],
     }
 

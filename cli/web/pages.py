@@ -13,6 +13,7 @@ from cli.web.errors import NotFound, retry_headers, sentence, status_of
 from cli.web.form import form_question, is_roundabout, start_of
 from cli.web.frame import page
 from cli.web.histogram import histogram
+from cli.web.past import plain_question
 from cli.web.questions import Asked
 from cli.web.service import Service
 from cli.web.templating import STATIC
@@ -110,13 +111,14 @@ async def _front(service: Service, request: Request, problem: str | None = None)
         problem = problem or sentence(error)
         if isinstance(error, IndexAway):
             code, headers = status_of(error), retry_headers(error)
-    phrases = list(dict.fromkeys(past.phrases for past in recent))
+    phrases = dict.fromkeys(past.phrases for past in recent)
+    questions = [(each, plain_question(each)) for each in phrases]
     return page(
         "front.html",
         status=code,
         headers=headers,
         counts=counts,
-        recent=[(" · ".join(each), Asked(q=each).url()) for each in phrases],
+        recent=[(" · ".join(each), asked.url()) for each, asked in questions if asked],
         problem=problem,
         folders=service.indexing.folders,
     )

@@ -1,5 +1,10 @@
 """Past: the question of a past query, to be asked again."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
 from cli.web.chips import weighted
 from cli.web.questions import RELATIONS, Asked, Place
 from dcsearch.errors import UsageError
@@ -8,7 +13,7 @@ from indexer import Index, PastQuery, parse_box
 
 def past_question(index: Index, past: PastQuery) -> Asked | None:
     """The question as it was recorded; None where it cannot be asked again from a page: it was
-    about a list of photos, or like a photo that is not in the index."""
+    about a list of photos, or like a photo that is not in the index, or more than pages ask."""
     options = past.options
     if "limit_to" in options:
         return None
@@ -31,7 +36,7 @@ def past_question(index: Index, past: PastQuery) -> Asked | None:
         else:
             phrases.append(weighted(text, weight))
     area = options.get("min_area")
-    return Asked.model_validate(
+    return _asked(
         {
             "q": phrases,
             "like": like,
@@ -50,6 +55,18 @@ def past_question(index: Index, past: PastQuery) -> Asked | None:
             "score": options.get("score"),
         }
     )
+
+
+def plain_question(phrases: tuple[str, ...]) -> Asked | None:
+    """The question for phrases alone; None where they are more than a page can ask for."""
+    return _asked({"q": phrases})
+
+
+def _asked(values: Mapping[str, Any]) -> Asked | None:
+    try:
+        return Asked.model_validate(values)
+    except ValidationError:
+        return None
 
 
 def _place(index: Index, text: str) -> Place | None:

@@ -45,7 +45,7 @@ class Place(BaseModel):
 
     def __str__(self) -> str:
         name = f"u-{self.upload}" if self.photo is None else str(self.photo)
-        return name if self.box is None else f"{name}@{','.join(f'{e:g}' for e in self.box)}"
+        return name if self.box is None else f"{name}@{','.join(map(_number, self.box))}"
 
 
 def round_box(box: Sequence[float]) -> Box:
@@ -260,7 +260,12 @@ def _several(field: FieldInfo) -> bool:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """As short as it can be read again."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _percentage(text: str) -> str:

@@ -14,6 +14,7 @@ from dcsearch.scoring.match import MatchCurve
 
 FORMAT = 1
 METADATA_KEY = "dcsearch"
+_LONGEST_FORMAT = 20  # characters; what is longer names no format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,8 @@ def read_header(path: Path | None = None) -> CheckpointHeader:
             )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         raise damaged(path) from None
+    if len(str(made_as)) > _LONGEST_FORMAT:
+        raise damaged(path)
     raise CheckpointError(
         f"{path} is of checkpoint format {made_as}, this dcsearch reads {FORMAT}; "
         "install the dcsearch that made it"

@@ -6,6 +6,7 @@ made monotonic, are kept in the checkpoint.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +46,8 @@ class MatchCurve(NamedTuple):
             KeyError, TypeError, ValueError: it is no such curve.
         """
         scores, shares = (tuple(map(float, values[name])) for name in ("scores", "shares"))
-        rising = np.all(np.diff(scores) > 0) and np.all(np.diff(shares) >= 0)
+        rising = all(low < high for low, high in pairwise(scores))
+        rising = rising and all(low <= high for low, high in pairwise(shares))
         inside = all(0.0 <= share <= 1.0 for share in shares) and np.isfinite(scores).all()
         if not (
             values["score"] in SCORES

@@ -14,8 +14,8 @@ EARLIEST = 1800  # the year; there were no photos before
 _DATE = re.compile(r"\s*(\d{4})[\s:/.\-]*(\d{1,2})[\s:/.\-]*(\d{1,2})")
 # Hours, minutes and perhaps seconds with the same sign between them; what follows is no offset.
 _CLOCK = re.compile(r"[^\d+\-Z]*(\d{1,2})(\s*[:.\-]?\s*)(\d{1,2})(?:\2(\d{1,2}))?(?!\d)")
-_MORNING = re.compile(r"am\b|a\.m\.|上午|午前|오전", re.IGNORECASE)
-_EVENING = re.compile(r"pm\b|p\.m\.|下午|午後|오후", re.IGNORECASE)
+_MORNING = re.compile(r"am(?![a-z])|a\.m\.|上午|午前|오전", re.IGNORECASE)
+_EVENING = re.compile(r"pm(?![a-z])|p\.m\.|下午|午後|오후", re.IGNORECASE)
 
 
 def read_date(value: object) -> datetime | None:

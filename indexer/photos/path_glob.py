@@ -9,7 +9,9 @@ from collections.abc import Callable
 from indexer.photos.folding import normalised
 
 _WILD = re.compile(r"[*?]|\[.*", re.DOTALL)  # from a [ on, a part may stand for anything
-_ASCII_RUN = re.compile(r"[\x00-\x7f]+")
+# ASCII but for the Kelvin sign's K, the Greek question mark's ; and the Greek accent's `: a path
+# may have those instead, which are the same in NFC.
+_ASCII_RUN = re.compile(r"[\x00-:<-JL-_a-\x7f]+")
 
 
 def path_matcher(glob: str) -> Callable[[str], bool]:

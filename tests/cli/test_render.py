@@ -9,6 +9,8 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli.answers import answer_output
 from cli.options import Format
@@ -18,7 +20,9 @@ from dcsearch.errors import UsageError
 from dcsearch.vocabulary import UnknownWord
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from tests.program import Stream
+from tests.strategies import TEXTS
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 FOREIGN = Path(os.fsdecode(b"/photos/caf\xe9.jpg"))
 
 
@@ -113,6 +117,19 @@ def test_jsonl_is_one_result_a_line() -> None:
     assert [json.loads(line)["path"] for line in lines] == ["/p/a\n.jpg", "/p/b.jpg"]
 
 
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text() | st.integers() | FINITE | st.lists(FINITE),
+        lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),
+        max_leaves=8,
+    )
+)
+def test_any_object_is_one_line_of_jsonl(value: object) -> None:
+    written = json_bytes(value).decode()
+    assert len(written.splitlines()) == 1
+    assert json.loads(written) == json.loads(json_bytes(value, indent=2)) == value
+
+
 def test_csv_is_a_header_and_one_region_a_line() -> None:
     both = answer(
         result(1, '/p/a, "b".jpg', region("a dog"), region("a cat", caption="[/red]")),
@@ -171,6 +188,30 @@ def test_a_spreadsheet_computes_no_text(begin: str) -> None:
         [f"'{begin}1+1", "-1.5"],
         ["a=b", "2"],
     ]
+
+
+CELLS = st.text() | st.text('\r\n",=+-@\t\\0\x85\u2028 a') | st.integers() | st.floats() | st.none()
+
+
+def read_again(cell: str | int | float | None) -> str:
+    """What another program makes of a cell: text that a spreadsheet would compute is guarded."""
+    guarded = isinstance(cell, str) and cell[:1] in set("=+-@\t\r")
+    return "" if cell is None else f"{chr(39) * guarded}{cell}"
+
+
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=4))
+def test_any_cells_come_back_from_csv(rows: list[list[str | int | float | None]]) -> None:
+    written = csv_bytes(["path", "phrase"], rows).decode()
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [
+        ["path", "phrase"],
+        *[[read_again(cell) for cell in row] for row in rows],
+    ]
+
+
+@given(st.lists(st.lists(CELLS | TEXTS, min_size=1, max_size=4), max_size=4))
+def test_at_a_terminal_any_row_of_csv_is_one_line(rows: list[list[str | int | None]]) -> None:
+    written = csv_bytes(["path"], rows, at_terminal=True).decode()
+    assert len(written.splitlines()) == 1 + len(rows)
 
 
 def test_at_a_terminal_csv_cells_are_shown_escaped() -> None:

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
@@ -48,6 +50,34 @@ def test_offsets_of_a_box_from_an_anchor_by_hand() -> None:
 def test_no_offset_leaves_the_anchor_and_the_anchor_needs_no_offset() -> None:
     assert_close(decode_offsets(ANCHOR, torch.zeros(1, 4)), ANCHOR)
     assert_close(encode_offsets(ANCHOR, ANCHOR), torch.zeros(1, 4))
+
+
+SIDES = st.floats(10, 600)  # at most 60 times one another, within the bound of offsets
+PLACES = st.floats(-1000, 1000)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> torch.Tensor:
+    """A box anywhere: (1, 4) float64."""
+    x, y, width, height = draw(PLACES), draw(PLACES), draw(SIDES), draw(SIDES)
+    return torch.tensor([[x, y, x + width, y + height]], dtype=torch.float64)
+
+
+@given(boxes(), boxes())
+def test_any_box_comes_back_from_its_offsets(anchor: torch.Tensor, box: torch.Tensor) -> None:
+    offsets = encode_offsets(anchor, box)
+    assert_close(decode_offsets(anchor, offsets), box)
+    assert_close(encode_offsets(anchor, decode_offsets(anchor, offsets)), offsets)
+
+
+@given(boxes(), st.floats(1, 1000), st.floats(1, 1000))
+def test_what_was_clipped_lies_in_the_photo_and_stays(
+    box: torch.Tensor, width: float, height: float
+) -> None:
+    (x0, y0, x1, y1), *_ = clipped = clip(box, width, height)
+    assert 0 <= x0 <= x1 <= width
+    assert 0 <= y0 <= y1 <= height
+    assert torch.equal(clip(clipped, width, height), clipped)
 
 
 def test_decoding_undoes_encoding() -> None:

@@ -90,6 +90,12 @@ def test_what_is_no_count_is_refused_with_examples(text: str) -> None:
     assert caught.value.cure is Cure.WRITE_COUNT
 
 
+def test_a_refusal_is_one_line_whatever_was_written() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_count("two\nor\u2028three")
+    assert str(caught.value).startswith("'two\\nor\\u2028three' is no comparison")
+
+
 def test_a_share_is_a_percentage() -> None:
     assert parse_share("5%") == 0.05
     assert parse_share(" 0.5 % ") == 0.005

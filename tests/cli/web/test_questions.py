@@ -1,18 +1,24 @@
 """Questions in addresses: read and written, said in words, shown as chips, asked once more."""
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cli.web.chips import chips
 from cli.web.past import past_question
-from cli.web.questions import Asked, Place, parse_place, read_asked
+from cli.web.questions import Asked, Place, parse_place, read_asked, round_box
 from cli.web.sentences import question_sentence
 from dcsearch.errors import UsageError
 from dcsearch.question import Count, Relation, Term
 from indexer import Index, PhotoFilter
+from tests.cli.web.conftest import Serve
+from tests.faults.trial import sentence
+from tests.strategies import TEXTS
 
 WHOLE = {
     "q": ["a dog", "2:a red ball"],
@@ -109,6 +115,77 @@ def test_a_value_that_cannot_be_is_named(parameters: dict[str, list[str]], sente
         read_asked(parameters)
 
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+PHRASES = st.lists(
+    st.sampled_from(["a dog", "2:a red ball", "1:10:30", "-1:x"]) | TEXTS, max_size=3
+)
+PLACES = st.lists(st.sampled_from(["3:12@10,20.5,30,40", "u-abcd", "x"]) | TEXTS, max_size=2)
+SOMETHING = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("q", "not", "left_of", "overlaps", "camera"), PHRASES),
+        "like": PLACES,
+        "together": st.lists(st.sampled_from(["photo", "and", "same_region", "or"])),
+        "count": st.lists(st.sampled_from([">=2", "=1", "<1", "two\n"]) | TEXTS),
+        "min_area": st.lists(st.sampled_from(["5%", "7.5", "0%", "\n%"]) | TEXTS),
+        "min_score": st.lists(FINITE.map(str) | st.sampled_from(["nan", "1_0"])),
+        "path": st.lists(st.sampled_from(["*/2024/*", " a& b=#"]) | TEXTS),
+        **dict.fromkeys(("after", "before"), st.lists(st.dates().map(str) | TEXTS)),
+        **dict.fromkeys(("literal", "exact"), st.lists(st.sampled_from(["1", "0", "on", "maybe"]))),
+        "score": st.lists(st.sampled_from(["likelihood", "evidence", "x"])),
+        "per_image": st.lists(st.integers(0, 21).map(str) | TEXTS),
+    },
+)
+ANYTHING = st.dictionaries(st.sampled_from([*WHOLE, "count"]) | TEXTS, st.lists(TEXTS, max_size=3))
+
+
+@given(SOMETHING | ANYTHING)
+@settings(max_examples=300)
+def test_any_parameters_whatever_are_read_or_refused(parameters: dict[str, list[str]]) -> None:
+    try:
+        asked = read_asked(parameters)
+    except UsageError as error:
+        sentence(error)
+        return
+    assert read_asked(parse_qs(urlsplit(asked.url()).query)) == asked
+    for part in (lambda: asked.question(["x"] * len(asked.places)), asked.filter):
+        try:
+            part()
+        except UsageError as error:
+            sentence(error)
+
+
+@given(
+    st.builds(
+        Asked,
+        q=st.lists(st.text().filter(str.strip), max_size=16).map(tuple),
+        like=st.lists(st.text().filter(str.strip), max_size=8).map(tuple),
+        camera=st.lists(st.text().filter(str.strip), max_size=16).map(tuple),
+        together=st.sampled_from(["photo", "and", "same_region"]),
+        min_score=st.none() | FINITE,
+        path=st.just("") | st.text(max_size=500).filter(str.strip),
+        literal=st.booleans(),
+        exact=st.booleans(),
+        per_image=st.integers(1, 20),
+    )
+)
+def test_any_question_comes_back_from_its_address(asked: Asked) -> None:
+    assert read_asked(parse_qs(urlsplit(asked.url()).query)) == asked
+
+
+@given(
+    st.integers(0, 10**18 - 1) | st.text("abz_-09", min_size=4, max_size=64),
+    st.none() | st.tuples(*[st.floats(0, 2_000_000)] * 4),
+)
+def test_any_place_comes_back_from_its_text(
+    name: int | str, box: tuple[float, float, float, float] | None
+) -> None:
+    edges = None if box is None else round_box(box)
+    number, upload = (name, None) if isinstance(name, int) else (None, name)
+    place = Place(photo=number, upload=upload, box=edges)
+    assert parse_place(str(place)) == place
+
+
 def test_a_question_is_said_in_words() -> None:
     assert question_sentence(read_asked(WHOLE)) == (
         "Photos of “a dog” left of “a man” and overlapping “a tree”, with “a red ball” (weight 2) "
@@ -182,3 +259,19 @@ def test_a_past_question_about_what_is_not_here_is_not_asked_again(
         assert past_question(index, index.history(1)[0]) is None
         index.query("a dog", "a cup")
         assert past_question(index, index.history(1)[0]) == Asked(q=("a dog", "a cup"))
+
+
+def test_a_past_question_that_no_page_can_ask_is_not_asked_again(
+    shown: Path, tiny_checkpoint_path: Path, serve: Serve, tmp_path: Path
+) -> None:
+    database = tmp_path / "index.db"
+    shutil.copy(shown / "index.db", database)
+    with Index.open(database, model=tiny_checkpoint_path) as index:
+        index.query("a dog", only=PhotoFilter(path_glob="caf\udce9*"))
+        assert past_question(index, index.history(1)[0]) is None
+        index.query(*(f"a dog {number}" for number in range(17)))
+        assert past_question(index, index.history(1)[0]) is None
+    client = serve(database=str(database))
+    for page in ("/", "/history"):
+        assert client.get(page).status_code == 200
+    assert "a dog 1 · a dog 2" in client.get("/history").text

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 import struct
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -27,11 +30,13 @@ from dcsearch.checkpoint.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from dcsearch.checkpoint.header import read_header
+from dcsearch.checkpoint.header import read_header, write_header
 from dcsearch.errors import CheckpointError
 from dcsearch.model.config import FCLNConfig
 from dcsearch.vocabulary import UNKNOWN, Vocabulary
-from tests.conftest import WORDS, tiny_model
+from tests.conftest import WORDS, tiny_config, tiny_model
+from tests.faults.trial import sentence
+from tests.strategies import JSON, JSON_NUMBERS, TEXTS
 
 
 def parts(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -216,6 +221,8 @@ def test_a_vocabulary_of_another_size_is_refused(
         ("provenance", None),
         ("config", None),
         ("config", [1, 2]),
+        ("format", "endless" * 100),
+        ("match", {"score": "evidence", "scores": [math.inf, math.inf], "shares": [0, 1]}),
         ("config.colour", "blue"),
         ("config.backbone", "resnet"),
         ("config.grid", "seven"),
@@ -274,6 +281,50 @@ def test_a_description_that_is_no_object_is_refused(
 ) -> None:
     tensors, _ = parts(tiny_checkpoint_path)
     assert "damaged" in refusal(write(tmp_path / "bad.safetensors", tensors, header))
+
+
+HEADER: dict[str, Any] = {
+    **json.loads(
+        write_header(name="tiny", config=tiny_config(), words=WORDS, provenance={})["dcsearch"]
+    ),
+    "match": {"score": "evidence", "scores": [-1.0, 1.0], "shares": [0.25, 0.75]},
+}
+SHARES = st.lists(st.sampled_from([0, 0.5, 1, math.inf, math.nan]) | JSON_NUMBERS, max_size=3)
+CHANGES = {
+    "format": st.sampled_from([1, 2, True, 1.0]) | TEXTS | JSON,
+    "name": TEXTS | JSON,
+    "config": JSON
+    | st.dictionaries(st.sampled_from(sorted(HEADER["config"])), JSON, max_size=2).map(
+        lambda changes: HEADER["config"] | changes
+    ),
+    "words": st.lists(TEXTS, max_size=3) | JSON,
+    "provenance": st.dictionaries(TEXTS, JSON, max_size=2) | JSON,
+    "match": st.fixed_dictionaries(
+        {"score": st.just("evidence") | JSON, "scores": SHARES, "shares": SHARES}
+    )
+    | JSON,
+}
+
+
+@given(
+    header=st.one_of([st.fixed_dictionaries({key: CHANGES[key]}) for key in CHANGES]).map(
+        lambda change: HEADER | change
+    )
+    | JSON
+)
+@example(header=HEADER | {"format": "1\n2"})
+def test_any_json_whatever_is_a_header_or_refused(header: object, header_path: Path) -> None:
+    write(header_path, {"a": torch.zeros(1)}, header)
+    try:
+        read_header(header_path)
+    except CheckpointError as error:
+        sentence(error)
+
+
+@pytest.fixture(scope="session")
+def header_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place for files that say they are checkpoints."""
+    return tmp_path_factory.mktemp("headers") / "any.safetensors"
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN{", "[" * 100_000])

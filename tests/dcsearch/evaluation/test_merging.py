@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from dcsearch.evaluation.merging import merge_boxes, overlaps
@@ -63,3 +65,19 @@ def test_overlaps_are_of_every_box_with_every_other() -> None:
     found = overlaps(boxes_of((0, 2), (5, 5)), boxes_of((0, 1), (1, 4), (5, 5)))
     assert found == pytest.approx(np.array([[1 / 2, 1 / 4, 0], [0, 0, 0]]))
     assert overlaps(boxes_of(), boxes_of((0, 1))).shape == (0, 1)
+
+
+SPANS = st.tuples(st.floats(-1000, 1000), st.floats(0, 1000)).map(lambda own: (own[0], sum(own)))
+SPAN_LISTS = st.lists(SPANS, min_size=1, max_size=4)
+
+
+@given(SPAN_LISTS, SPAN_LISTS)
+def test_any_overlap_is_a_share_and_the_same_both_ways(
+    first: list[tuple[float, float]], second: list[tuple[float, float]]
+) -> None:
+    boxes, others = boxes_of(*first), boxes_of(*second)
+    found = overlaps(boxes, others)
+    assert_array_equal(found, overlaps(others, boxes).T)
+    assert ((found >= 0) & (found <= 1)).all()
+    own = np.diag(overlaps(boxes, boxes))
+    assert_array_equal(own, boxes[:, 2] > boxes[:, 0])

@@ -4,13 +4,17 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dcsearch.model import presets
 from dcsearch.model.backbone_kinds import BACKBONES, backbone_kind
 from dcsearch.model.config import PARTS, FCLNConfig
 from tests.conftest import tiny_config
+from tests.strategies import JSON
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,61 @@ def test_a_config_survives_json(config: FCLNConfig) -> None:
     assert FCLNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
+def fitting(field: "dataclasses.Field[Any]") -> st.SearchStrategy[Any]:
+    """Values that a field may have."""
+    if get_origin(field.type) is Literal:
+        return st.sampled_from(get_args(field.type))
+    if field.name.endswith("_weight"):
+        return st.floats(0, allow_infinity=False) | st.integers(0, 10)
+    kinds: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(),
+        int: st.integers(1, 1_000_000),
+        float: st.floats(0, 1) | st.integers(0, 1),
+    }
+    return kinds[field.type]
+
+
+SIDES = st.floats(0, exclude_min=True, allow_infinity=False) | st.integers(1, 10**30)
+OWN = {
+    "backbone": st.sampled_from([name for name, kind in BACKBONES.items() if kind.levels == 1]),
+    "anchor_shapes": st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4).map(tuple),
+    "objectness_logits": st.sampled_from([1, 2]),
+    "crop_side": st.integers(1, 30).map(lambda cells: 32 * cells),
+    "joint_inference": st.just(False),  # which not every method allows
+}
+FIELDS = {
+    field.name: OWN[field.name] if field.name in OWN else fitting(field)
+    for part in (FCLNConfig, *PARTS.values())
+    for field in dataclasses.fields(part)
+    if field.name not in PARTS
+}
+
+
+@given(st.fixed_dictionaries(FIELDS))
+def test_any_config_survives_json(values: dict[str, Any]) -> None:
+    config = FCLNConfig.of(**values)
+    assert config.values() == values
+    assert FCLNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(FIELDS)), JSON, min_size=1, max_size=3)
+    | st.sampled_from(sorted(FIELDS)).flatmap(
+        lambda name: st.fixed_dictionaries({name: FIELDS[name] | st.just(10**400)})
+    ),
+    st.dictionaries(st.text(), JSON, max_size=1),
+)
+def test_any_json_whatever_is_a_config_or_refused(
+    changes: dict[str, Any], unknown: dict[str, Any]
+) -> None:
+    values = {**presets.small().to_json(), **changes, **unknown}
+    try:
+        config = FCLNConfig.from_json(json.loads(json.dumps(values)))
+    except (TypeError, ValueError):
+        return
+    assert FCLNConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
 def test_a_config_with_a_field_too_many_or_too_few_is_refused() -> None:
     values = presets.small().to_json()
     with pytest.raises(TypeError, match="colour"):
@@ -120,7 +179,12 @@ def test_a_config_from_before_the_reference_code_was_followed_stays_what_it_was(
     [
         *(("objectness_logits", value) for value in (0, 3, True, 2.0)),
         *(("initialisation", value) for value in ("", "he ", None, ["he"])),
-        *[("caption_mean", "median"), ("null_word", 1), ("pull_weight", -1e-9)],
+        *[
+            ("caption_mean", "median"),
+            ("null_word", 1),
+            ("pull_weight", -1e-9),
+            ("pull_weight", 10**400),
+        ],
     ],
 )
 def test_a_choice_that_is_none_is_refused(field: str, value: object) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dcsearch.checkpoint.checkpoint import Checkpoint
 from dcsearch.describe import Description
@@ -110,6 +112,30 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     both = float(np.prod(np.clip(sides, 0, None)))
     areas = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]))
     return both / (areas - both)
+
+
+EDGES = st.integers(0, 60).map(float)
+DRAWN = st.tuples(EDGES, EDGES, st.integers(1, 40), st.integers(1, 40)).map(
+    lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3])
+)
+
+
+@given(
+    st.lists(st.tuples(DRAWN, st.integers(-9, 0).map(float)), max_size=12),
+    st.floats(0, 1),
+)
+def test_no_two_boxes_overlap_by_more_than_wanted_and_no_other_is_lost(
+    regions: list[tuple[tuple[float, float, float, float], float]], overlap: float
+) -> None:
+    found = detect(description(*regions), PHRASE, told(), top=12, overlap=overlap)
+    kept = [(np.array(detection.box), detection.score) for detection in found]
+    for number, (box, _) in enumerate(kept):
+        assert all(iou(box, other) <= overlap + 1e-6 for other, _ in kept[:number])
+    for box, value in regions:
+        near = (s for other, s in kept if iou(np.array(box), other) >= overlap - 1e-6)
+        assert any(score >= value for score in near) or (tuple(box), value) in [
+            (d.box, d.score) for d in found
+        ]
 
 
 def test_detections_are_those_of_a_plain_loop(tiny_checkpoint: Checkpoint) -> None:

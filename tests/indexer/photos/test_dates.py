@@ -5,11 +5,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from indexer.photos.dates import read_date, tag_text
 from indexer.photos.open import read_origin
 from tests.indexer_fixtures import drawn
+from tests.strategies import TEXTS
 
 MAKE, DATE_TIME, EXIF_IFD = 0x010F, 0x0132, 0x8769
 DATE_TIME_ORIGINAL, DATE_TIME_DIGITIZED = 0x9003, 0x9004
@@ -81,6 +84,8 @@ def test_a_date_is_read_however_it_is_written(value: object) -> None:
         ("2012:08:04 오후 03:04:05", (15, 4, 5)),
         ("2012:08:04 下午3:04:05", (15, 4, 5)),
         ("2012:08:04 15:04:05 PM", (15, 4, 5)),
+        ("2012:08:04 PM03:04:05", (15, 4, 5)),
+        ("2012:08:04 AM12:04:05", (0, 4, 5)),
     ],
 )
 def test_times_of_other_kinds(value: str, time: tuple[int, int, int]) -> None:
@@ -100,6 +105,82 @@ def test_times_of_other_kinds(value: str, time: tuple[int, int, int]) -> None:
 )
 def test_nonsense_is_no_date(value: object) -> None:
     assert read_date(value) is None
+
+
+@st.composite
+def written(draw: st.DrawFn) -> tuple[str, datetime]:
+    """A date in one of the ways that cameras, phones and programs have, and what it means."""
+    moment = draw(st.datetimes(datetime(1800, 1, 1))).replace(microsecond=0)
+    between_days, between_hours = draw(st.sampled_from(":-/.")), draw(st.sampled_from(":.-"))
+    space = draw(st.sampled_from([" ", "  ", "T"]))
+    width = draw(st.sampled_from([1, 2]))
+    if width == 2:  # all digits are there, and may stand side by side
+        between_days = draw(st.sampled_from([between_days, ": ", ""]))
+        between_hours = draw(st.sampled_from([between_hours, ""]))
+        space = draw(st.sampled_from([space, ""]))
+    zone = draw(st.sampled_from(["", "Z", " UTC", "+02:00", "-05:00", " +0200", " -0500"]))
+    day = [f"{moment.year}", f"{moment.month:0{width}}", f"{moment.day:0{width}}"]
+    if draw(st.integers(0, 9)) == 0:
+        return between_days.join(day) + zone, moment.replace(hour=0, minute=0, second=0)
+    before, behind, hour = draw(halves(moment.hour))
+    time = [f"{number:0{width}}" for number in (hour, moment.minute, moment.second)]
+    if draw(st.booleans()):
+        behind = draw(st.sampled_from(["", ".5", ".345", ",345", ":345"])) + behind
+    elif between_hours == "-" == zone[:1] and not behind:
+        time[2:], zone = [], ""  # the offset would be the seconds
+        moment = moment.replace(second=0)
+    elif draw(st.booleans()):
+        time[2:] = []
+        moment = moment.replace(second=0)
+    if behind[-1:].isalpha() or behind[-2:] == "m.":
+        zone = f" {zone.strip()}"
+    text = between_days.join(day) + space + before + between_hours.join(time) + behind + zone
+    return text, moment
+
+
+@st.composite
+def halves(draw: st.DrawFn, hour: int) -> tuple[str, str, int]:
+    """An hour, with what stands before and behind the time where it is one of twelve."""
+    morning, evening = draw(st.sampled_from([("AM", "PM"), ("a.m.", "p.m."), ("上午", "下午")]))
+    half = morning if hour < 12 else evening
+    kind = draw(st.sampled_from(["before", "behind", "none"]))
+    if kind == "none":
+        return "", "", draw(st.sampled_from([0, 24])) if hour == 0 else hour
+    return (half, "", hour % 12 or 12) if kind == "before" else ("", f" {half}", hour % 12 or 12)
+
+
+DIGITS = ["0123456789", "٠١٢٣٤٥٦٧٨٩", "०१२३४५६७८९", "０１２３４５６７８９"]
+
+
+@given(written(), st.sampled_from(DIGITS), st.sampled_from(["", "\0", "\0garbage", " "]), st.data())
+def test_any_date_is_read_however_it_is_written(
+    date: tuple[str, datetime], digits: str, end: str, data: st.DataObject
+) -> None:
+    text, moment = date
+    text = text.translate(str.maketrans(DIGITS[0], digits)) + end
+    values: list[object] = [text, text.encode(), text.encode().decode("latin-1"), (text,)]
+    values += [tuple(text.encode()), list(text.encode())]
+    if digits == DIGITS[0]:
+        for order in ("utf-16-le", "utf-16-be"):
+            wide = text.encode(order)
+            values += [wide, wide.decode("latin-1"), tuple(wide)]
+    assert read_date(data.draw(st.sampled_from(values))) == moment
+
+
+NUMBERS = st.integers() | st.floats() | st.booleans()
+NEARLY = st.text("0123456789:-/. T+Z\0٢apm上")  # often a date
+
+
+@given(
+    st.recursive(
+        st.none() | NUMBERS | TEXTS | NEARLY | st.binary() | NEARLY.map(str.encode),
+        lambda parts: st.lists(parts) | st.lists(parts).map(tuple),
+        max_leaves=5,
+    )
+)
+def test_any_value_whatever_is_a_date_or_none(value: object) -> None:
+    found = read_date(value)
+    assert found is None or found.year >= 1800
 
 
 @pytest.mark.parametrize(
