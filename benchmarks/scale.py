@@ -21,6 +21,7 @@ import random
 import resource
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -34,13 +35,14 @@ from dcsearch.scoring.phrase import known_phrase
 from dcsearch.vocabulary import Vocabulary
 from indexer import Index
 from indexer.candidates.faiss_cache import VectorCache
+from indexer.candidates.faiss_index import fill_index, new_index, search_segment
 from indexer.candidates.regions import score_query
 from indexer.search.limits import PROPOSALS, PROPOSED
 from indexer.store.open import open_store
-from indexer.store.sql_store import SqlStore
+from indexer.store.postgres import PostgresStore
 
 TARGETS = (10**6, 10**8, 10**9)
-PARTS = (32, 8, 2, 1)  # an index is searched in so many parts of equal size
+PARTS = (5, 3, 2, 1)  # shares of the index whose candidates are measured, all above 200,000
 QUESTIONS = 100
 PROBES = 20  # candidate searches of each part
 ROOM = 1.25  # memory of a server beside its cache
@@ -125,24 +127,37 @@ def _sqlite_sizes(file: Path) -> dict[str, int]:
         return {str(name): int(size) for name, size in rows if size > 2**16}
 
 
+@dataclass(frozen=True)
+class Indexed:
+    """The first regions of an index, with a FAISS index of their own."""
+
+    starts: Any
+    points: Any
+    phrase_free: Any
+    index: Any
+    index_file: None = None
+
+
 def _candidates(file: Path, seed: int) -> list[dict[str, float]]:
-    """Seconds that the candidates of a question take, by the number of regions."""
-    header = read_header(None)
+    """Seconds that the candidates of a question take among more and more regions."""
     chance = np.random.default_rng(seed)
     found = []
     with open_store(file) as store:
-        cache = VectorCache(store, header)
-        vectors = cache.current()
-        every = vectors.photo_ids(vectors.allowed(None))
+        cache = VectorCache(store, read_header(None))
+        segment = max(cache.current().segments, key=lambda each: each.starts[-1])
         for parts in PARTS:
-            allowed = vectors.allowed(np.sort(chance.permutation(every)[: len(every) // parts]))
+            photos = (len(segment.starts) - 1) // parts
+            count = int(segment.starts[photos])
+            points, phrase_free = segment.points[:count], segment.phrase_free[:count]
+            index = new_index(count, points.shape[1])
+            fill_index(index, points, phrase_free)
+            indexed = Indexed(segment.starts[: photos + 1], points, phrase_free, index)
             seconds = []
             for _ in range(PROBES):
-                slope = chance.normal(size=vectors.projection.basis.shape[1]).astype(np.float32)
+                query = score_query(chance.normal(size=points.shape[1])).astype(np.float32)
                 began = perf_counter()
-                vectors.search(score_query(slope), top=PROPOSED, allowed=allowed)
+                search_segment(indexed, np.ones(photos, dtype=bool), query, PROPOSED)
                 seconds.append(perf_counter() - began)
-            count = vectors.count(allowed)
             found.append({"regions": count, "seconds": float(np.median(seconds))})
         cache.close()
     return found
@@ -150,7 +165,7 @@ def _candidates(file: Path, seed: int) -> list[dict[str, float]]:
 
 def _postgres(url: str, phrases: list[str], regions: int) -> dict[str, Any]:
     with open_store(url) as store:
-        assert isinstance(store, SqlStore)
+        assert isinstance(store, PostgresStore)
         with store.connection() as connection:
             rows = connection.exec_driver_sql(
                 "SELECT relname, relkind, pg_table_size(pg_class.oid) FROM pg_class "
@@ -224,10 +239,11 @@ def projected(costs: dict[str, Any], regions: int, options: argparse.Namespace) 
     largest = max(stored, key=lambda name: stored[name])
     cache = costs["cache_bytes_a_region"] * regions
     shards = max(1, math.ceil(cache * ROOM / (options.memory * 1e9)))
-    measured = [(each["regions"], each["seconds"]) for each in costs["candidates"]]
-    slope, level = np.polyfit(*zip(*measured, strict=True), 1)
-    here = level + slope * costs["regions"]
-    there = level + slope * regions / shards
+    # Lists probed grow as the fourth root of the regions, and what each holds as the square root.
+    sizes = [each["regions"] ** 0.75 for each in costs["candidates"]]
+    slope, level = np.polyfit(sizes, [each["seconds"] for each in costs["candidates"]], 1)
+    here = level + slope * costs["regions"] ** 0.75
+    there = level + slope * (regions / shards) ** 0.75
     times = np.asarray(source["seconds_a_question"]) + PROPOSALS * (there - here)
     # A question asks every shard, and each shard has its own machines.
     servers = max(1, math.ceil(options.rate * float(times.mean()) / (0.5 * options.cores)))
@@ -243,7 +259,7 @@ def projected(costs: dict[str, Any], regions: int, options: argparse.Namespace) 
     worst = max(limits, key=lambda name: limits[name])
     return {
         "photos": f"{photos:,.0f}",
-        "indexing, hours of a core": f"{core_hours:,.0f}",
+        "indexing, hours of a core": f"{core_hours:,.1f}",
         f"indexing, hours of {options.cores} cores": f"{machine_hours:,.1f}",
         "indexing, price": f"{machine_hours * options.hour:,.0f}",
         "database": _bytes(sum(stored.values())),

@@ -115,7 +115,7 @@ class LocalizationLayer(nn.Module):
         top = min(considered or len(visible), len(visible))
         best = visible[objectness[visible].topk(top).indices]
         # Better boxes alone decide on a box, so a beginning that leaves enough of them will do.
-        considered_first = 8 * most
+        considered_first = 2 * most
         while True:
             first = best[:considered_first]
             kept = nms(boxes[first], objectness[first], overlap)[:most]

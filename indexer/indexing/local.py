@@ -23,6 +23,7 @@ from indexer.photos.origin import PhotoOrigin
 from indexer.photos.scan import is_gone
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile, SeenRegions
 
+_GIVE_BACK_EVERY = 16  # batches; the memory is filled again, which takes time
 PAUSES = (0.1, 0.5)  # seconds before a photo is tried again that the machine did not let be read
 
 Prepared = TypeVar("Prepared")
@@ -93,6 +94,7 @@ class LocalDescriber(Generic[Prepared]):
         self._max_megapixels = max_megapixels
         self._hold = hold
         self._memory = DecodingMemory(max_megapixels)
+        self._batches = 0  # described
 
     def device(self) -> str:
         """See `Describer`."""
@@ -173,7 +175,9 @@ class LocalDescriber(Generic[Prepared]):
         if self._hold is not None:
             self._hold()
         regions = network.describe([photo.prepared for photo in batch])
-        give_back()
+        self._batches += 1
+        if self._batches % _GIVE_BACK_EVERY == 0:
+            give_back()
         for photo, seen in zip(batch, regions, strict=True):
             yield Described(
                 file=photo.file,
