@@ -86,9 +86,13 @@ class Scratch:
         with self._sentence(OSError, DBAPIError):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._engine = create_engine(URL.create("sqlite", database=str(file)))
-            _METADATA.create_all(self._engine)
-            with self._engine.connect() as connection:
-                connection.execute(select(_SEEN).limit(1)).all()
+            try:
+                _METADATA.create_all(self._engine)
+                with self._engine.connect() as connection:
+                    connection.execute(select(_SEEN).limit(1)).all()
+            except BaseException:
+                self.close()
+                raise
 
     def describe(
         self,

@@ -390,5 +390,6 @@ def errors_in_one_sentence() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        sentence = str(error).strip().splitlines()[-1]
-        raise DataError(sentence.removeprefix("dcsearch.errors.DataError: ")) from None
+        # torch makes an error of the whole traceback, which ends with the message and a line end.
+        sentence = str(error).rpartition("dcsearch.errors.DataError: ")[2].removesuffix(r"\n")
+        raise DataError(sentence) from None

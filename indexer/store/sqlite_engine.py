@@ -40,11 +40,15 @@ def make_engine(path: Path | None, *, read_only: bool, on_wait: Callable[[], Non
         connection = sqlite3.connect(
             name, uri=uri, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        # What is no UTF-8 is found to be damaged where it is read, row by row.
-        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-        connection.create_function("folded", 1, folded_text, deterministic=True)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            # What is no UTF-8 is found to be damaged where it is read, row by row.
+            connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+            connection.create_function("folded", 1, folded_text, deterministic=True)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:  # it is no database, or is locked
+            connection.close()
+            raise
         return connection
 
     engine = create_engine(

@@ -77,7 +77,9 @@ def test_so_much_runs_so_much_waits_and_the_rest_is_refused() -> None:
             assert "busy" in str(error)
         work.let_go.set()
         assert [await task for task in tasks if task not in refused] == [0, 1, 2, 3, 4]
-        assert work.begun == [0, 1, 2, 3, 4]  # first come, first served
+        # First come, first served; of two at once, the later may be the first to say so.
+        assert sorted(work.begun) == [0, 1, 2, 3, 4]
+        assert all(abs(place - number) <= 1 for place, number in enumerate(work.begun))
         assert work.most == 2
         admission.close()
 
