@@ -151,6 +151,8 @@ const watch = new IntersectionObserver(
 );
 if (further && tiles) watch.observe(further);
 
+let column; // where the last steps up and down began, so that as many back end there
+
 function stepTile(key) {
   const photos = $$(".tile .photo", tiles);
   const here = photos.indexOf(document.activeElement?.closest(".tile .photo"));
@@ -158,7 +160,7 @@ function stepTile(key) {
   if (key === "ArrowLeft") return photos[here - 1];
   if (key === "ArrowRight") return photos[here + 1];
   const own = photos[here].getBoundingClientRect();
-  const middle = own.left + own.width / 2;
+  const middle = column?.photo === photos[here] ? column.middle : own.left + own.width / 2;
   const down = key === "ArrowDown";
   let best;
   for (const photo of photos) {
@@ -168,6 +170,7 @@ function stepTile(key) {
     const distance = apart * 4 + Math.abs(box.left + box.width / 2 - middle);
     if (!best || distance < best.distance) best = { photo, distance };
   }
+  if (best) column = { photo: best.photo, middle };
   return best?.photo;
 }
 
