@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def test_arrays_of_another_order_or_kind_are_kept_as_what_they_hold(file: Path) 
     strange = dataclasses.replace(
         plain, boxes=np.asfortranarray(plain.boxes.astype(np.float64)), codes=plain.codes[:, ::-1]
     )
-    (found,) = Scratch(file).describe([photo], lambda chunk: iter([(strange, {"CNN": 1.0})]))
+    with closing(Scratch(file)) as scratch:
+        (found,) = scratch.describe([photo], lambda chunk: iter([(strange, {"CNN": 1.0})]))
     assert_array_equal(found.boxes, plain.boxes)
     assert_array_equal(found.codes, plain.codes[:, ::-1])
 
@@ -177,8 +179,8 @@ def test_progress_counts_what_was_kept(file: Path) -> None:
 
 
 def test_one_that_sees_fewer_photos_than_asked_is_a_bug_and_nothing_is_kept(file: Path) -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        Scratch(file).describe(photos(3), lambda chunk: Eyes()(chunk[:2]))
+    with closing(Scratch(file)) as scratch, pytest.raises(ValueError, match="shorter"):
+        scratch.describe(photos(3), lambda chunk: Eyes()(chunk[:2]))
     eyes = Eyes()
     described(file, photos(3), eyes)
     assert len(eyes.looked) == 3
