@@ -23,7 +23,7 @@ from indexer.photos.origin import PhotoOrigin
 from indexer.photos.scan import is_gone
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile, SeenRegions
 
-_GIVE_BACK_EVERY = 16  # batches; the memory is filled again, which takes time
+_GIVE_BACK_EVERY = 4  # batches; the memory is filled again, which takes time
 PAUSES = (0.1, 0.5)  # seconds before a photo is tried again that the machine did not let be read
 
 Prepared = TypeVar("Prepared")
