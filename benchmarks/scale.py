@@ -16,10 +16,8 @@ import argparse
 import heapq
 import json
 import math
-import os
 import random
 import resource
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +26,10 @@ from typing import Any
 
 import numpy as np
 from measurement import machine
+from phrases import known_texts
 
 from dcsearch.checkpoint.header import read_header
 from dcsearch.data.regions import read_regions
-from dcsearch.scoring.phrase import known_phrase
 from dcsearch.vocabulary import Vocabulary
 from indexer import Index
 from indexer.candidates.faiss_cache import VectorCache
@@ -103,10 +101,8 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _phrases(data: Path, seed: int) -> list[str]:
-    """Different phrases of the photos, all words known to the model that ships, shuffled."""
-    vocabulary = Vocabulary(read_header(None).words)
-    texts = {text for photo in read_regions(data) for own in photo.regions for text in own.phrases}
-    known = sorted(text for text in texts if known_phrase(text, vocabulary))
+    """Different phrases of the photos, some words of each known to the model, in random order."""
+    known = known_texts(read_regions(data), Vocabulary(read_header(None).words))
     return random.Random(seed).sample(known, QUESTIONS + 5)
 
 
@@ -168,11 +164,11 @@ def _postgres(url: str, phrases: list[str], regions: int) -> dict[str, Any]:
         assert isinstance(store, PostgresStore)
         with store.connection() as connection:
             rows = connection.exec_driver_sql(
-                "SELECT relname, relkind, pg_table_size(pg_class.oid) FROM pg_class "
+                "SELECT relname, pg_table_size(pg_class.oid) FROM pg_class "
                 "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
                 "WHERE nspname = current_schema() AND relkind IN ('r', 'i')"
             )
-            sizes = {str(name): int(size) / regions for name, _, size in rows if size > 2**16}
+            sizes = {str(name): int(size) / regions for name, size in rows if size > 2**16}
     with Index.open(url) as index:
         index.prepare()
         _asked(index, phrases[:5])
@@ -204,8 +200,6 @@ def _indexing(photos: Path) -> dict[str, float]:
                 _written() - before,
             )
         kept = sum(each.stat().st_size for each in Path(scratch).rglob("*") if each.is_file())
-        shutil.rmtree(scratch, ignore_errors=True)
-        os.makedirs(scratch)
     return {
         "photos": report.indexed,
         "processor_seconds_a_photo": spent / report.indexed,

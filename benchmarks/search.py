@@ -21,6 +21,7 @@ from time import perf_counter
 
 import numpy as np
 from measurement import Timing, add_common_options, machine, peak_memory, report, use_threads
+from phrases import known_texts
 
 from dcsearch.checkpoint.header import read_header
 from dcsearch.data.regions import AnnotatedPhoto, read_regions
@@ -55,9 +56,7 @@ for (_, before), (name, after) in zip(moments, moments[1:]):
 
 def questions(photos: list[AnnotatedPhoto], count: int, searcher: Searcher, seed: int) -> list[str]:
     """Different phrases of the photos, some words of each known to the model."""
-    vocabulary = searcher.vocabulary
-    texts = {text for photo in photos for region in photo.regions for text in region.phrases}
-    known = sorted(text for text in texts if known_phrase(text, vocabulary))
+    known = known_texts(photos, searcher.vocabulary)
     return random.Random(seed).sample(known, min(count, len(known)))
 
 

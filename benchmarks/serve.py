@@ -31,10 +31,10 @@ from typing import Any
 import httpx
 import numpy as np
 from measurement import Timing, add_common_options, machine, report
+from phrases import known_texts
 
 from dcsearch.checkpoint.header import read_header
 from dcsearch.data.regions import read_regions
-from dcsearch.scoring.phrase import known_phrase
 from dcsearch.vocabulary import Vocabulary
 from indexer import Index
 
@@ -49,10 +49,7 @@ PAINTED = """async () => {
 
 def phrases_of(data: Path, model: Path | None, seed: int) -> Iterator[str]:
     """Different phrases of the photos, some words of each known to the model, in random order."""
-    vocabulary = Vocabulary(read_header(model).words)
-    photos = read_regions(data)
-    texts = {text for photo in photos for region in photo.regions for text in region.phrases}
-    known = sorted(text for text in texts if known_phrase(text, vocabulary))
+    known = known_texts(read_regions(data), Vocabulary(read_header(model).words))
     return iter(np.random.default_rng(seed).permutation(known).tolist())
 
 

