@@ -64,9 +64,11 @@ class Scripted:
             case 5:
                 os.write(2, b"a line of a library")
             case 6:
-                # Pages of its own: the heap may have freed ones, which the process holds already.
+                # Pages of its own, touched in place: a hole of the heap may be held already, or be
+                # kept after it is freed.
                 with mmap.mmap(-1, 50 * 2**20) as pages:
-                    pages.write(bytes(len(pages)))
+                    for start in range(0, len(pages), mmap.PAGESIZE):
+                        pages[start] = 1
                 return Verdict.RIGHT
         return Verdict.REFUSED
 
