@@ -13,6 +13,18 @@ import typer.core
 import typer.main
 
 
+class Command(typer.core.TyperCommand):
+    """A command whose help says of a flag what it does, and not that its type is bool."""
+
+    def get_params(self, *arguments: Any) -> Any:
+        """Its arguments and options."""
+        parameters = super().get_params(*arguments)
+        for parameter in parameters:
+            if getattr(parameter, "is_bool_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+        return parameters
+
+
 class DeferredCommand(typer.core.TyperCommand):
     """Stands in lists of commands for one that is not imported yet; its callback imports it."""
 
@@ -51,5 +63,5 @@ def _function(module: str) -> Callable[..., None]:
 def _alone(name: str, function: Callable[..., None]) -> typer.Typer:
     """A program of one command, which Typer makes a command of, not a group."""
     program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    program.command(name)(function)
+    program.command(name, cls=Command)(function)
     return program

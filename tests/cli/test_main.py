@@ -53,6 +53,7 @@ def test_every_command_has_help(command: str, option: str) -> None:
     outcome = run(*command.split(), option)
     assert outcome.code == 0
     assert f"dcsearch {command}" in outcome.stdout.decode()
+    assert "<bool>" not in outcome.stdout.decode()
     assert outcome.stderr == ""
 
 
