@@ -6,7 +6,7 @@ another region of its photo.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -124,9 +124,9 @@ def likeliest_regions(
     return scores, regions
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Search:
-    """The best regions so far of P photos and M phrases."""
+    """The best regions so far of P photos and M phrases; `scores` and `regions` are filled."""
 
     engine: TorchEngine
     photos: Tensor  # (N,) of each region
@@ -142,9 +142,8 @@ class _Search:
         after another."""
         photos = self.photos.cpu().numpy()
         if self.offsets.ndim == 2:
-            self.only = self.offsets == self._most(self.offsets)[self.photos]
-            self._try(root, codes, torch.arange(len(photos)))
-            self.only = None
+            favoured = self.offsets == self._most(self.offsets)[self.photos]
+            replace(self, only=favoured)._try(root, codes, torch.arange(len(photos)))
         place = np.arange(len(photos)) - np.searchsorted(photos, photos)  # of a region in its photo
         for first, last in _WAVES:
             wave = torch.from_numpy(np.flatnonzero((place >= first) & (place < last)))
