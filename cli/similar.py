@@ -24,7 +24,9 @@ def similar(
     photo: Annotated[
         Path,
         typer.Argument(
-            metavar="PHOTO", show_default=False, help="A photo, which need not be in the index."
+            metavar="PHOTO",
+            show_default=False,
+            help="A photo, which need not be in the index; also PHOTO:x0,y0,x1,y1, with its --box.",
         ),
     ],
     box: Annotated[
@@ -54,14 +56,14 @@ def similar(
     pictures.check()
     only = filters.chosen()
 
-    from indexer import Index, parse_box
+    from indexer import Index, parse_box, parse_example
 
-    given = None if box is None else parse_box(box)
+    named, given = parse_example(str(photo)) if box is None else (photo, parse_box(box))
     with Index.open(
         database, model=computing.model, device=computing.device.value, on_wait=warn
     ) as index:
         tell_what_is_unknown(index, only)
-        example = index.example(photo, given)
+        example = index.example(named, given)
         say(f"like {example.caption or 'what is'} at {box_text(example.box)}")
         with Bar("searching", unit="photos", total=None) as bar:
             answer = index.similar(

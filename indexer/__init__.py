@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from indexer.indexing.report import IndexReport
     from indexer.photos.open import OpenedPhoto
     from indexer.photos.scan import FailedPhoto
-    from indexer.search.example import Example, parse_box
+    from indexer.search.example import Example, parse_box, parse_example
     from indexer.store.copy import CopyReport
     from indexer.store.filters import FilterGaps, PhotoFilter, listed_paths, read_date
     from indexer.store.postgres_url import shown_url
@@ -60,6 +60,7 @@ __all__ = [
     "examine",
     "listed_paths",
     "parse_box",
+    "parse_example",
     "read_date",
     "shown_url",
 ]
@@ -92,6 +93,7 @@ _HOME = {
     "examine": "health.doctor",
     "listed_paths": "store.filters",
     "parse_box": "search.example",
+    "parse_example": "search.example",
     "read_date": "store.filters",
 }
 

@@ -59,6 +59,13 @@ def test_photos_like_a_region_are_a_table(program: Program, stored: tuple[str, s
     assert outcome.stderr == f"like {caption or 'what is'} at {edges}\n"
 
 
+def test_a_box_may_stand_behind_the_photo(program: Program, stored: tuple[str, str]) -> None:
+    apart = program("similar", "photos/0.jpg", "--box", stored[0], "--json")
+    together = program("similar", f"photos/0.jpg:{stored[0]}", "--json")
+    found = [json.loads(each.stdout)["results"] for each in (together, apart)]
+    assert found[0] == found[1] != []
+
+
 def test_all_formats_tell_of_the_same_photos(program: Program, stored: tuple[str, str]) -> None:
     asked = ("similar", "photos/0.jpg", "--box", stored[0], "--per-image", "2")
     document = json.loads(program(*asked, "--json").stdout)
