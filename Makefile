@@ -3,6 +3,8 @@
 # make demo QUERY="a red bus"     with a phrase of your own
 # make demo SERVE=1               and at the end the page in the browser, until Ctrl-C
 # make screenshots                every page of the demo's photographs, in Chromium; to demo/screenshots/
+# make cluster                    PostgreSQL, two servers, a load balancer and Ray on this machine, until Ctrl-C
+# make cluster PORT=8001          the same, with the page on another port
 # make test                       what a change must pass: ruff, mypy, pytest on all cores
 # make coverage                   pytest with the share of lines and branches that it runs
 # make clean                      removes both virtual environments and demo/
@@ -10,7 +12,7 @@
 # Each has a virtual environment of its own, made on the first run and brought up to date when
 # pyproject.toml changes. Another Python than the first that fits: make demo PYTHON=python3.12
 
-.PHONY: help demo screenshots test coverage clean
+.PHONY: help demo screenshots cluster test coverage clean
 export PHOTOS QUERY SERVE
 
 help:
@@ -21,6 +23,9 @@ demo: .venv-demo/.installed
 
 screenshots: .venv-test/.installed
 	.venv-test/bin/python examples/take_screenshots.py demo/screenshots
+
+cluster: .venv-test/.installed
+	@.venv-test/bin/python deploy/cluster.py --port $(or $(PORT),8000)
 
 test: .venv-test/.installed
 	.venv-test/bin/ruff check .

