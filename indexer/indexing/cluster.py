@@ -329,6 +329,7 @@ def _connect(address: str) -> None:
     except (RuntimeError, ImportError) as error:
         if "ersion mismatch" not in str(error) and not isinstance(error, ImportError):
             raise
+        ray.shutdown()  # it is half connected
         raise UsageError(
             f"the Ray cluster at {address} cannot be used: {' '.join(str(error).split())}",
             Cure.SAME_VERSIONS,

@@ -13,7 +13,7 @@ import pytest
 
 import dcsearch
 from dcsearch.checkpoint.header import default_checkpoint_path
-from dcsearch.errors import CheckpointError, MissingExtra, UsageError
+from dcsearch.errors import CheckpointError, Cure, MissingExtra, UsageError
 from indexer import Index
 from indexer.indexing import describer as describer_module
 from indexer.indexing.describing import Cluster, Describer, Outcome, Vanished
@@ -213,6 +213,23 @@ def test_workers_with_another_dcsearch(
         pytest.raises(UsageError, match=r"have dcsearch .*, this is 0\.0\.1"),
     ):
         run(store, photos, address, Blind, workers=1)
+
+
+def test_a_cluster_of_another_python(
+    address: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    with monkeypatch.context() as patch, new_index(tmp_path / "index.db") as store:
+        patch.setattr(
+            ray._private.utils, "compute_version_info", lambda: (ray.__version__, "3.0.1")
+        )
+        with pytest.raises(
+            UsageError, match=r"cannot be used: Version mismatch: .* Python: 3\.0\.1$"
+        ) as refused:
+            run(store, photos, address, Blind, workers=1)
+    assert refused.value.cure is Cure.SAME_VERSIONS
+    assert not ray.is_initialized()  # so that the same process can name another
 
 
 def no_such_package() -> Describer:

@@ -180,6 +180,15 @@ def test_who_may_not_make_tables_or_write_is_told_so(postgres_server: Server) ->
             store.writer_lock()
 
 
+def test_no_extension_is_needed_nor_the_right_to_create_one(postgres_server: Server) -> None:
+    user = made_user(postgres_server, "owner")
+    database = postgres_server.new_database()
+    postgres_server.execute(f"ALTER DATABASE {database} OWNER TO {user}")
+    open_store(postgres_server.url(database, user=user, password=PASSWORD), create=True).close()
+    made = postgres_server.execute("SELECT extname FROM pg_extension", database=database)
+    assert made == [("plpgsql",)]  # which every database has
+
+
 def test_other_versions_and_other_programs(postgres_server: Server) -> None:
     name = postgres_server.new_index().rpartition("/")[2]
     postgres_server.execute("UPDATE alembic_version SET version_num = '9999'", database=name)
