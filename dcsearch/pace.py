@@ -1,0 +1,152 @@
+"""Pace: on how many threads, in which precision and how many photos at a time a network describes
+photos, and which of these is fastest on a machine, found by trying.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dcsearch.describe import Describer
+
+USUAL_BATCH = 16  # photos
+GAIN = 1.1  # times as fast as the usual pace, or that one stays: less may be chance
+ROUNDS = 3  # in the first of which what is kept for later is made
+BATCH_ROUNDS = 2
+_SMALL_BATCH = 4  # photos
+_LIMIT = 4.0  # seconds that comparing batches may take, or it is left out
+_PHOTO = (640, 480)  # pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How a network describes photos on a CPU.
+
+    Attributes:
+        threads: that it computes on, at least 1.
+        bfloat16: its products are computed in bfloat16, otherwise in float32.
+        batch_size: photos that go through it together, at least 1.
+    """
+
+    threads: int
+    bfloat16: bool
+    batch_size: int
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        photos = f"{self.batch_size} photo{'' if self.batch_size == 1 else 's'} at a time"
+        return f"{threads}, {'bfloat16' if self.bfloat16 else 'float32'}, {photos}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPace:
+    """The pace that is best by what was tried.
+
+    Attributes:
+        pace: the best.
+        trials: what was tried, with its photos a second.
+    """
+
+    pace: Pace
+    trials: tuple[tuple[Pace, float], ...]
+
+    def __str__(self) -> str:
+        tried = "; ".join(f"{pace}: {speed:.1f} photos/s" for pace, speed in self.trials)
+        return f"{self.pace} (tried: {tried})"
+
+
+def measured_pace(
+    usual: Pace, seconds: Callable[[Pace, int], float], *, precisions: bool
+) -> MeasuredPace:
+    """The usual pace, unless another one is faster by more than a tenth.
+
+    First the other precision and half the threads are tried beside the usual ones, on small
+    batches; then, at the best of these, small batches beside the usual ones, if that does not take
+    too long. They take turns and the least time of each counts, so that a moment in which other
+    programs are busy spoils none of them.
+
+    Args:
+        usual: what is chosen where nothing is gained.
+        seconds: what describing so many photos at a pace takes.
+        precisions: the machine has both precisions.
+    """
+    small = replace(usual, batch_size=min(_SMALL_BATCH, usual.batch_size))
+    tried = [small]
+    if precisions:
+        tried.append(replace(small, bfloat16=not small.bfloat16))
+    if usual.threads > 1:
+        tried.append(replace(small, threads=(usual.threads + 1) // 2))
+    speeds = _speeds(tried, seconds, photos=small.batch_size, rounds=ROUNDS)
+    best = _best(tried, speeds)
+    trials = list(zip(tried, speeds, strict=True))
+
+    large = replace(best, batch_size=usual.batch_size)
+    photos = large.batch_size
+    takes = 2 * BATCH_ROUNDS * photos / speeds[tried.index(best)]
+    if large == best or takes > _LIMIT:
+        return MeasuredPace(pace=large, trials=tuple(trials))
+    batches = [large, best]
+    speeds = _speeds(batches, seconds, photos=photos, rounds=BATCH_ROUNDS)
+    trials = [trial for trial in trials if trial[0] != best]
+    return MeasuredPace(
+        pace=_best(batches, speeds), trials=(*zip(batches, speeds, strict=True), *trials)
+    )
+
+
+def describing_time(describer: "Describer") -> Callable[[Pace, int], float]:
+    """What measures the seconds that a describer takes for drawn photos; it leaves threads and
+    precision as they were tried last.
+
+    Args:
+        describer: on a CPU.
+    """
+    import torch
+
+    photos = [describer.prepare(_drawn(number)) for number in range(USUAL_BATCH)]
+
+    def seconds(pace: Pace, count: int) -> float:
+        torch.set_num_threads(pace.threads)
+        describer.bfloat16 = pace.bfloat16
+        began = perf_counter()
+        for start in range(0, count, pace.batch_size):
+            describer.describe(photos[start : min(count, start + pace.batch_size)])
+        return perf_counter() - began
+
+    return seconds
+
+
+def _speeds(
+    paces: Sequence[Pace], seconds: Callable[[Pace, int], float], *, photos: int, rounds: int
+) -> list[float]:
+    """Photos a second at each pace, by the least time of some rounds."""
+    taken = [[seconds(pace, photos) for pace in paces] for _ in range(rounds)]
+    return [photos / max(min(times), 1e-9) for times in zip(*taken, strict=True)]
+
+
+def _best(paces: Sequence[Pace], speeds: Sequence[float]) -> Pace:
+    """The fastest, or the first where that gains too little."""
+    fastest = max(range(len(paces)), key=speeds.__getitem__)
+    return paces[fastest] if speeds[fastest] > GAIN * speeds[0] else paces[0]
+
+
+def _drawn(seed: int) -> "Image.Image":
+    """A photo of coloured rectangles, in which a network finds as many regions as it may."""
+    from PIL import Image, ImageDraw
+
+    chance = random.Random(seed)
+    width, height = _PHOTO
+
+    def colour() -> tuple[int, int, int]:
+        return chance.randrange(256), chance.randrange(256), chance.randrange(256)
+
+    photo = Image.new("RGB", _PHOTO, colour())
+    draw = ImageDraw.Draw(photo)
+    for _ in range(12):
+        left, top = chance.randrange(width - 40), chance.randrange(height - 40)
+        right, bottom = left + chance.randrange(20, 200), top + chance.randrange(20, 200)
+        draw.rectangle((left, top, right, bottom), fill=colour())
+    return photo
