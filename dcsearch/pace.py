@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 USUAL_BATCH = 16  # photos
 GAIN = 1.1  # times as fast as the usual pace, or that one stays: less may be chance
-ROUNDS = 3  # in the first of which what is kept for later is made
+ROUNDS = 3  # after a first one, in which what they need is made
 BATCH_ROUNDS = 2
+STEADY = 1.25  # times the least time of a pace that its others take where nobody else is busy
 _SMALL_BATCH = 4  # photos
 _LIMIT = 4.0  # seconds that comparing batches may take, or it is left out
 _PHOTO = (640, 480)  # pixels
@@ -49,14 +50,18 @@ class MeasuredPace:
     Attributes:
         pace: the best.
         trials: what was tried, with its photos a second.
+        steady: each took about the same time whenever it was tried; otherwise other programs were
+            busy, and the pace is the usual one.
     """
 
     pace: Pace
     trials: tuple[tuple[Pace, float], ...]
+    steady: bool
 
     def __str__(self) -> str:
         tried = "; ".join(f"{pace}: {speed:.1f} photos/s" for pace, speed in self.trials)
-        return f"{self.pace} (tried: {tried})"
+        busy = "" if self.steady else "; other programs were busy, so that this may be chance"
+        return f"{self.pace} (tried: {tried}{busy})"
 
 
 def measured_pace(
@@ -66,8 +71,7 @@ def measured_pace(
 
     First the other precision and half the threads are tried beside the usual ones, on small
     batches; then, at the best of these, small batches beside the usual ones, if that does not take
-    too long. They take turns and the least time of each counts, so that a moment in which other
-    programs are busy spoils none of them.
+    too long. They take turns, and the least time of each counts.
 
     Args:
         usual: what is chosen where nothing is gained.
@@ -80,20 +84,26 @@ def measured_pace(
         tried.append(replace(small, bfloat16=not small.bfloat16))
     if usual.threads > 1:
         tried.append(replace(small, threads=(usual.threads + 1) // 2))
-    speeds = _speeds(tried, seconds, photos=small.batch_size, rounds=ROUNDS)
+    for pace in tried:
+        seconds(pace, small.batch_size)
+    speeds, steady = _speeds(tried, seconds, photos=small.batch_size, rounds=ROUNDS)
+    trials = tuple(zip(tried, speeds, strict=True))
+    if not steady:
+        return MeasuredPace(pace=usual, trials=trials, steady=False)
     best = _best(tried, speeds)
-    trials = list(zip(tried, speeds, strict=True))
 
     large = replace(best, batch_size=usual.batch_size)
     photos = large.batch_size
     takes = 2 * BATCH_ROUNDS * photos / speeds[tried.index(best)]
     if large == best or takes > _LIMIT:
-        return MeasuredPace(pace=large, trials=tuple(trials))
+        return MeasuredPace(pace=large, trials=trials, steady=True)
     batches = [large, best]
-    speeds = _speeds(batches, seconds, photos=photos, rounds=BATCH_ROUNDS)
-    trials = [trial for trial in trials if trial[0] != best]
+    speeds, steady = _speeds(batches, seconds, photos=photos, rounds=BATCH_ROUNDS)
+    others = (trial for trial in trials if trial[0] != best)
     return MeasuredPace(
-        pace=_best(batches, speeds), trials=(*zip(batches, speeds, strict=True), *trials)
+        pace=_best(batches, speeds) if steady else usual,
+        trials=(*zip(batches, speeds, strict=True), *others),
+        steady=steady,
     )
 
 
@@ -121,10 +131,12 @@ def describing_time(describer: "Describer") -> Callable[[Pace, int], float]:
 
 def _speeds(
     paces: Sequence[Pace], seconds: Callable[[Pace, int], float], *, photos: int, rounds: int
-) -> list[float]:
-    """Photos a second at each pace, by the least time of some rounds."""
-    taken = [[seconds(pace, photos) for pace in paces] for _ in range(rounds)]
-    return [photos / max(min(times), 1e-9) for times in zip(*taken, strict=True)]
+) -> tuple[list[float], bool]:
+    """Photos a second at each pace, by the least time of some rounds; whether it was steady."""
+    rows = [[max(seconds(pace, photos), 1e-9) for pace in paces] for _ in range(rounds)]
+    taken = list(zip(*rows, strict=True))
+    steady = all(max(times) <= STEADY * min(times) for times in taken)
+    return [photos / min(times) for times in taken], steady
 
 
 def _best(paces: Sequence[Pace], speeds: Sequence[float]) -> Pace:

@@ -34,16 +34,16 @@ def kept_pace(sha256: str) -> MeasuredPace | None:
         if content["made_on"] != made_on:
             return None
         trials = tuple((_pace(trial), _speed(trial)) for trial in content["trials"])
-        return MeasuredPace(pace=_pace(content["pace"]), trials=trials)
+        return MeasuredPace(pace=_pace(content["pace"]), trials=trials, steady=True)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # damaged, or not there
 
 
 def keep_pace(sha256: str, measured: MeasuredPace) -> None:
-    """Keep what was measured of a model on this machine, where the cache folder can be written."""
+    """Keep what was measured of a model on this machine, where it was steady and can be kept."""
     made_on = _made_on(sha256)
     file = _file(made_on)
-    if file is None:
+    if file is None or not measured.steady:
         return
     content = {
         "made_on": made_on,

@@ -53,19 +53,29 @@ def test_small_batches_are_chosen_where_the_same_photos_take_less_time_in_them()
     assert clock.calls[-4:] == [(USUAL, 16), (SMALL, 16)] * 2
 
 
-def test_one_moment_in_which_others_are_busy_changes_nothing() -> None:
+def test_where_others_are_busy_the_usual_pace_stays_and_it_says_so() -> None:
     fast = replace(SMALL, bfloat16=False)
     paces = {fast: 0.02, replace(fast, batch_size=16): 0.02}
-    for call in range(3 * 3 + 2 * 2):
-        assert chosen(Clock(paces, busy={call: 50.0})) == replace(USUAL, bfloat16=False)
-        assert chosen(Clock({}, busy={call: 50.0})) == USUAL
+    for call in range(3, 3 * 4 + 2 * 2):
+        measured = measured_pace(USUAL, Clock(paces, busy={call: 1.3}), precisions=True)
+        assert (measured.pace, measured.steady) == (USUAL, False)
+        assert str(measured).endswith("; other programs were busy, so that this may be chance)")
+
+
+def test_the_first_time_of_each_and_small_differences_do_not_count() -> None:
+    fast = replace(SMALL, bfloat16=False)
+    paces = {fast: 0.02, replace(fast, batch_size=16): 0.02}
+    for call in range(3 * 4 + 2 * 2):
+        busy = {call: 50.0 if call < 3 else 1.2}
+        measured = measured_pace(USUAL, Clock(paces, busy=busy), precisions=True)
+        assert (measured.pace, measured.steady) == (replace(USUAL, bfloat16=False), True)
 
 
 def test_paces_take_turns() -> None:
     clock = Clock({})
     chosen(clock)
     others = [replace(SMALL, bfloat16=False), replace(SMALL, threads=1)]
-    assert clock.calls[:9] == [(pace, 4) for pace in [SMALL, *others]] * 3
+    assert clock.calls[:12] == [(pace, 4) for pace in [SMALL, *others]] * 4
 
 
 def test_a_slow_machine_does_not_compare_batches() -> None:
@@ -96,7 +106,7 @@ def test_it_tells_the_choice_and_what_was_tried() -> None:
         "float32, 4 photos at a time: 10.0 photos/s; 1 thread, bfloat16, 4 photos at a time: 20.0 "
         "photos/s)"
     )
-    one = MeasuredPace(pace=Pace(threads=1, bfloat16=False, batch_size=1), trials=())
+    one = MeasuredPace(pace=Pace(threads=1, bfloat16=False, batch_size=1), trials=(), steady=True)
     assert str(one) == "1 thread, float32, 1 photo at a time (tried: )"
 
 

@@ -1,6 +1,7 @@
 """The pace of a model on this machine is found again, and a damaged file is as none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from indexer.models.pace_file import keep_pace, kept_pace
 
 MODEL, OTHER = "a" * 64, "b" * 64
 PACE = Pace(threads=2, bfloat16=True, batch_size=4)
-MEASURED = MeasuredPace(pace=PACE, trials=((PACE, 20.5),))
+MEASURED = MeasuredPace(pace=PACE, trials=((PACE, 20.5),), steady=True)
 
 
 @pytest.fixture
@@ -59,6 +60,11 @@ def written(cache: Path) -> Path:
     keep_pace(MODEL, MEASURED)
     (file,) = cache.iterdir()
     return file
+
+
+def test_what_may_be_chance_is_not_kept(cache: Path) -> None:
+    keep_pace(MODEL, replace(MEASURED, steady=False))
+    assert kept_pace(MODEL) is None
 
 
 WRONG = (0, -1, 10**9, 2.5, True, "2", None, [])
