@@ -25,7 +25,7 @@ from indexer.photos.origin import PhotoOrigin
 from indexer.photos.scan import is_gone
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile, SeenRegions
 
-_GIVE_BACK_EVERY = 4  # batches; the memory is filled again, which takes time
+_GIVE_BACK_AFTER = 64  # photos; the memory is filled again, which takes time
 PAUSES = (0.1, 0.5)  # seconds before a photo is tried again that the machine did not let be read
 
 Prepared = TypeVar("Prepared")
@@ -100,7 +100,7 @@ class LocalDescriber(Generic[Prepared]):
         self._choose = pace
         self._threads: int | None = None
         self._memory = DecodingMemory(max_megapixels)
-        self._batches = 0  # described
+        self._since_given_back = 0  # photos described
 
     def device(self) -> str:
         """See `Describer`."""
@@ -189,8 +189,9 @@ class LocalDescriber(Generic[Prepared]):
         if self._hold is not None:
             self._hold()
         regions = network.describe([photo.prepared for photo in batch])
-        self._batches += 1
-        if self._batches % _GIVE_BACK_EVERY == 0:
+        self._since_given_back += len(batch)
+        if self._since_given_back >= _GIVE_BACK_AFTER:
+            self._since_given_back = 0
             give_back()
         for photo, seen in zip(batch, regions, strict=True):
             yield Described(
