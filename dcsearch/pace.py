@@ -60,7 +60,7 @@ class MeasuredPace:
 
     def __str__(self) -> str:
         tried = "; ".join(f"{pace}: {speed:.1f} photos/s" for pace, speed in self.trials)
-        busy = "" if self.steady else "; other programs were busy, so that this may be chance"
+        busy = "" if self.steady else "; other programs were busy, so the usual pace stays"
         return f"{self.pace} (tried: {tried}{busy})"
 
 

@@ -53,10 +53,13 @@ def chosen_pace(
         return ChosenPace(pace=usual, told=str(usual))
     kept = kept_pace(model.header.sha256)
     if kept is None and photos >= TRIED_FROM:
-        with computing_on(usual.threads):
-            kept = measured_pace(
-                usual, timed or describing_time(describer), precisions=describer.bfloat16
-            )
+        try:
+            with computing_on(usual.threads):
+                kept = measured_pace(
+                    usual, timed or describing_time(describer), precisions=usual.bfloat16
+                )
+        finally:  # also where it is cut short, for a server goes on with this describer
+            describer.bfloat16 = usual.bfloat16
         keep_pace(model.header.sha256, kept)
     if kept is None:
         return ChosenPace(pace=usual, told=str(usual))

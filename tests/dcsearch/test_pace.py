@@ -59,7 +59,7 @@ def test_where_others_are_busy_the_usual_pace_stays_and_it_says_so() -> None:
     for call in range(3, 3 * 4 + 2 * 2):
         measured = measured_pace(USUAL, Clock(paces, busy={call: 1.3}), precisions=True)
         assert (measured.pace, measured.steady) == (USUAL, False)
-        assert str(measured).endswith("; other programs were busy, so that this may be chance)")
+        assert str(measured).endswith("; other programs were busy, so the usual pace stays)")
 
 
 def test_the_first_time_of_each_and_small_differences_do_not_count() -> None:

@@ -124,3 +124,17 @@ def test_a_describer_computes_as_its_pace_says_while_it_describes(
 
 def test_without_a_choice_nothing_is_told() -> None:
     assert LocalDescriber(FAKE_MODEL, FakeDescriber).choose_pace(9) == ""
+
+
+def test_where_measuring_is_cut_short_the_describer_is_as_before(model: LoadedModel) -> None:
+    describer = model.describer()
+    before = describer.bfloat16
+
+    def interrupted(tried: Pace, photos: int) -> float:
+        describer.bfloat16 = not before
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chosen_pace(model, TRIED_FROM, batch_size=None, timed=interrupted)
+    assert describer.bfloat16 is before
+    assert kept_pace(model.header.sha256) is None
