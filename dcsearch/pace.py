@@ -132,10 +132,14 @@ def describing_time(describer: "Describer") -> Callable[[Pace, int], float]:
 def _speeds(
     paces: Sequence[Pace], seconds: Callable[[Pace, int], float], *, photos: int, rounds: int
 ) -> tuple[list[float], bool]:
-    """Photos a second at each pace, by the least time of some rounds; whether it was steady."""
-    rows = [[max(seconds(pace, photos), 1e-9) for pace in paces] for _ in range(rounds)]
-    taken = list(zip(*rows, strict=True))
-    steady = all(max(times) <= STEADY * min(times) for times in taken)
+    """Photos a second at each pace, by the least time of some rounds, and whether it was steady;
+    as soon as it is not, no other round begins."""
+    taken: list[list[float]] = [[] for _ in paces]
+    steady = True
+    while steady and len(taken[0]) < rounds:
+        for pace, times in zip(paces, taken, strict=True):
+            times.append(max(seconds(pace, photos), 1e-9))
+        steady = all(max(times) <= STEADY * min(times) for times in taken)
     return [photos / min(times) for times in taken], steady
 
 

@@ -62,6 +62,12 @@ def test_where_others_are_busy_the_usual_pace_stays_and_it_says_so() -> None:
         assert str(measured).endswith("; other programs were busy, so the usual pace stays)")
 
 
+def test_where_others_are_busy_no_other_round_begins() -> None:
+    clock = Clock({}, busy={3: 2.0})
+    chosen(clock)
+    assert len(clock.calls) == 3 * 3
+
+
 def test_the_first_time_of_each_and_small_differences_do_not_count() -> None:
     fast = replace(SMALL, bfloat16=False)
     paces = {fast: 0.02, replace(fast, batch_size=16): 0.02}
