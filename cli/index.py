@@ -66,7 +66,7 @@ def index(
         ),
     ] = False,
     max_megapixels: MaxMegapixels = 200.0,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = None,
     workers: Workers = 2,
     background: Annotated[
         bool,
@@ -213,7 +213,8 @@ class _Teller:
             self._describing_since = progress.seconds
             self._bar.say(f"{progress.already_done:,} already indexed, {progress.total:,} to do")
             if progress.total:
-                self._bar.say(f"describing with {progress.model} on {progress.device}")
+                pace = f", {progress.pace}" if progress.pace else ""
+                self._bar.say(f"describing with {progress.model} on {progress.device}{pace}")
         note = f"{progress.failed:,} failed" if progress.failed else ""
         self._bar.reach(progress.done, total=progress.total, title="indexing", note=note)
         seconds = progress.seconds - self._describing_since

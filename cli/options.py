@@ -142,13 +142,14 @@ MaxMegapixels = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--batch-size",
         "-b",
         metavar="N",
         min=1,
         envvar="DCSEARCH_BATCH_SIZE",
+        show_default="what is fastest on this machine",
         help="Photos per forward pass of the network.",
     ),
 ]

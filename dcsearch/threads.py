@@ -4,10 +4,14 @@ What numpy, torch and faiss compute with is decided when they are loaded, by var
 environment; so this needs neither, and comes before them.
 """
 
+import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+_own_choice: str | None = None  # of OMP_NUM_THREADS, where the user has said nothing
 
 
 def given_cores(root: Path = Path("/")) -> int:
@@ -46,15 +50,39 @@ def use_threads(count: int | None) -> None:
     Args:
         count: at least 1.
     """
-    if count is None and "OMP_NUM_THREADS" not in os.environ:
+    global _own_choice
+    if count is not None:
+        _own_choice = None
+    elif "OMP_NUM_THREADS" not in os.environ:
         quotas = _quotas(Path("/"))
         count = _cores_within(quotas) if quotas else None
+        _own_choice = None if count is None else str(count)
     if count is None:
         return
     os.environ["OMP_NUM_THREADS"] = str(count)
     torch = sys.modules.get("torch")
     if torch is not None:  # it has read the environment
         torch.set_num_threads(count)
+
+
+@contextlib.contextmanager
+def computing_on(count: int | None) -> Iterator[None]:
+    """Lets torch compute on so many threads while the block runs; None: on as many as it does."""
+    torch = sys.modules.get("torch")
+    if count is None or torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_are_given() -> bool:
+    """Whether the user has said on how many threads to compute."""
+    return os.environ.get("OMP_NUM_THREADS") not in (None, _own_choice)
 
 
 def kernel_text(file: Path) -> str:

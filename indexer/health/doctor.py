@@ -10,6 +10,7 @@ from indexer.candidates.faiss_cache import VectorCache
 from indexer.finding import Finding, State, good, notice, of_error, problem, repaired
 from indexer.health.surroundings import look_around
 from indexer.models.collection import Models
+from indexer.models.pace_file import TRIED_FROM, kept_pace
 from indexer.store.contract import Store
 from indexer.store.open import open_store
 from indexer.store.records import IndexModel
@@ -81,7 +82,17 @@ def _model(model: IndexModel) -> Generator[Finding, None, CheckpointHeader | Non
         )
         return None
     yield good("model", f"the model {name} that made the index is here and sound")
+    yield _pace(model)
     return header
+
+
+def _pace(model: IndexModel) -> Finding:
+    """How photos are described on this machine, where that was tried."""
+    kept = kept_pace(model.sha256)
+    if kept is None:
+        sentence = f"how photos are described fastest here is tried with the next {TRIED_FROM:,}"
+        return good("pace", f"{sentence} or more")
+    return good("pace", f"on the CPU photos are described with {kept}")
 
 
 def _cache(

@@ -59,8 +59,10 @@ class Batches:
     def run(self, workers: int) -> None:
         """Describe and store; what is finished is stored too where this is cut short."""
         work = self._work
-        if work.describe and self._progress.wanted:
-            self._progress.device = self._describer.device()
+        if work.describe:
+            self._progress.pace = self._describer.choose_pace(len(work.describe))
+            if self._progress.wanted:
+                self._progress.device = self._describer.device()
         self._tell()
         try:
             sizes = Counter(file.size for file in work.describe)

@@ -130,6 +130,10 @@ class RayDescriber:
         count = len(self._workers)
         return f"a Ray cluster, {count} worker{'' if count == 1 else 's'}"
 
+    def choose_pace(self, photos: int) -> str:
+        """See `Describer`; nothing, since each worker has the cores that it was given."""
+        return ""
+
     def describe(self, tasks: Iterable[PhotoFile]) -> Generator[Outcome, None, None]:
         """See `Describer`.
 

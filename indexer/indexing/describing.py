@@ -62,6 +62,16 @@ class Describer(Protocol):
             CheckpointError: the weights are damaged.
         """
 
+    def choose_pace(self, photos: int) -> str:
+        """Choose how to describe so many photos, before they are; loads the network.
+
+        Returns:
+            What was chosen, for people; empty where nothing is.
+
+        Raises:
+            CheckpointError: the weights are damaged.
+        """
+
     def describe(self, tasks: Iterable[PhotoFile]) -> Generator[Outcome, None, None]:
         """One outcome for every file, in whatever order; closing it stops the work.
 

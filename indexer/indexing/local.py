@@ -15,15 +15,17 @@ from PIL import Image
 from dcsearch.allocator import give_back
 from dcsearch.errors import PhotoError
 from dcsearch.machine import machine_fault
+from dcsearch.threads import computing_on
 from indexer.indexing.ahead import ahead, threads
 from indexer.indexing.describing import Outcome, Unread, Vanished
+from indexer.indexing.pace import ChosenPace
 from indexer.photos.memory import DecodingMemory
 from indexer.photos.open import content_hash, open_photo
 from indexer.photos.origin import PhotoOrigin
 from indexer.photos.scan import is_gone
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile, SeenRegions
 
-_GIVE_BACK_EVERY = 4  # batches; the memory is filled again, which takes time
+_GIVE_BACK_AFTER = 64  # photos; the memory is filled again, which takes time
 PAUSES = (0.1, 0.5)  # seconds before a photo is tried again that the machine did not let be read
 
 Prepared = TypeVar("Prepared")
@@ -71,6 +73,7 @@ class LocalDescriber(Generic[Prepared]):
         workers: int = 2,
         max_megapixels: float = 200.0,
         hold: Callable[[], None] | None = None,
+        pace: Callable[[int], ChosenPace] | None = None,
     ) -> None:
         """Take a network, which is loaded when the first photo comes.
 
@@ -81,6 +84,7 @@ class LocalDescriber(Generic[Prepared]):
             workers: threads that open photos.
             max_megapixels: photos of more fail.
             hold: called before each batch; the network waits until it returns.
+            pace: how to describe so many photos; None: batch_size, and as the network is.
 
         Raises:
             ValueError: batch_size or workers below 1.
@@ -93,12 +97,22 @@ class LocalDescriber(Generic[Prepared]):
         self._batch_size, self._workers = batch_size, workers
         self._max_megapixels = max_megapixels
         self._hold = hold
+        self._choose = pace
+        self._threads: int | None = None
         self._memory = DecodingMemory(max_megapixels)
-        self._batches = 0  # described
+        self._since_given_back = 0  # photos described
 
     def device(self) -> str:
         """See `Describer`."""
         return str(self._network().device)
+
+    def choose_pace(self, photos: int) -> str:
+        """See `Describer`."""
+        if self._choose is None:
+            return ""
+        chosen = self._choose(photos)
+        self._threads, self._batch_size = chosen.pace.threads, chosen.pace.batch_size
+        return chosen.told
 
     def describe(self, tasks: Iterable[PhotoFile]) -> Generator[Outcome, None, None]:
         """See `Describer`. Photos that cannot be used come before the rest of their batch."""
@@ -109,7 +123,7 @@ class LocalDescriber(Generic[Prepared]):
         network = self._network()
         limit = 2 * self._batch_size + self._workers
         batch: list[_Opened[Prepared]] = []
-        with threads(self._workers, "open-photo") as executor:
+        with computing_on(self._threads), threads(self._workers, "open-photo") as executor:
             opened = ahead(
                 executor, lambda file: self._open(file, network), chain([first], tasks), limit=limit
             )
@@ -175,8 +189,9 @@ class LocalDescriber(Generic[Prepared]):
         if self._hold is not None:
             self._hold()
         regions = network.describe([photo.prepared for photo in batch])
-        self._batches += 1
-        if self._batches % _GIVE_BACK_EVERY == 0:
+        self._since_given_back += len(batch)
+        if self._since_given_back >= _GIVE_BACK_AFTER:
+            self._since_given_back = 0
             give_back()
         for photo, seen in zip(batch, regions, strict=True):
             yield Described(

@@ -26,6 +26,8 @@ class IndexProgress:
         seconds: since the run began.
         model: name of the model that describes.
         device: where its network runs; None where no photo is to be described.
+        pace: threads, precision and batches, and what they were chosen by, for people; empty where
+            nothing was chosen.
     """
 
     stage: Stage
@@ -37,6 +39,7 @@ class IndexProgress:
     seconds: float
     model: str
     device: str | None = None
+    pace: str = ""
 
 
 class Progress:
@@ -48,6 +51,7 @@ class Progress:
         self._began = time.monotonic()
         self._told = float("-inf")
         self.device: str | None = None
+        self.pace = ""
 
     @property
     def seconds(self) -> float:
@@ -86,5 +90,6 @@ class Progress:
                 seconds=self.seconds,
                 model=self._model,
                 device=self.device,
+                pace=self.pace,
             )
         )

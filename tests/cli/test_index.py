@@ -77,9 +77,10 @@ def test_indexing_says_what_it_did_and_what_comes_next(program: Index, photos: P
     lines = without_times(outcome.stderr).splitlines()
     regions = counts(program)["regions"]
     assert regions > 0
+    pace = r"\d+ threads?, (bfloat16|float32), 16 photos at a time"
+    assert re.fullmatch(f"describing with tiny on cpu, {pace}", lines.pop(1))
     assert lines == [
         "0 already indexed, 4 to do",
-        "describing with tiny on cpu",
         f"4 photos indexed with {regions} regions (TIME)",
         "ask with: dcsearch query 'a dog'",
     ]

@@ -64,7 +64,7 @@ def test_a_sound_index_is_well(database: SQLiteStore) -> None:
     every = list(examine(database.path, on_progress=lambda done, of: told.append((done, of))))
     assert {one.subject for one in every} == {
         *("index", "file", "references", "numbers", "photos", "captions", "history", "model"),
-        *("cache", "rights", "space", "clock", "locale", "extras"),
+        *("pace", "cache", "rights", "space", "clock", "locale", "extras"),
     }
     assert {one.state for one in every if one.subject != "extras"} == {State.GOOD}
     assert told[-1] == (8, 8)

@@ -72,6 +72,9 @@ class Blind:
     def device(self) -> str:
         return "cpu"
 
+    def choose_pace(self, photos: int) -> str:
+        return ""
+
     def describe(self, tasks: Iterable[PhotoFile]) -> Generator[Outcome, None, None]:
         for file in tasks:
             yield Vanished(file=file)
