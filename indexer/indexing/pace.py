@@ -11,7 +11,7 @@ from indexer.models.pace_file import TRIED_FROM, keep_pace, kept_pace
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenPace:
-    """How photos are to be described, and the same for people, with what it was chosen by."""
+    """How photos are to be described, and the same for people; empty for a GPU."""
 
     pace: Pace
     told: str
@@ -64,4 +64,4 @@ def chosen_pace(
     if kept is None:
         return ChosenPace(pace=usual, told=str(usual))
     describer.bfloat16 = kept.pace.bfloat16
-    return ChosenPace(pace=kept.pace, told=str(kept))
+    return ChosenPace(pace=kept.pace, told=str(kept.pace))

@@ -26,8 +26,7 @@ class IndexProgress:
         seconds: since the run began.
         model: name of the model that describes.
         device: where its network runs; None where no photo is to be described.
-        pace: threads, precision and batches, and what they were chosen by, for people; empty where
-            nothing was chosen.
+        pace: threads, precision and batches, for people; empty where nothing was chosen.
     """
 
     stage: Stage
