@@ -11,6 +11,7 @@ from cli.options import Database, Device, MaxMegapixels, Model, On, Threads
 from cli.terminal import say, warn
 from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.threads import multiply_alone
+from indexer.photos.url import canonical_url, is_url, photo_path
 
 if TYPE_CHECKING:
     import socket
@@ -55,6 +56,7 @@ def serve(
         typer.Option(
             "--allow-index",
             metavar="FOLDER",
+            parser=photo_path,
             help="A folder that may be indexed from the page; repeatable. Without it nothing can.",
         ),
     ] = None,
@@ -216,6 +218,8 @@ def _folder(folder: Path) -> Path:
     Raises:
         UsageError: it is none.
     """
+    if is_url(folder):
+        return photo_path(canonical_url(str(folder)))
     absolute = folder.expanduser().resolve()
     if not absolute.is_dir():
         raise UsageError(f"--allow-index needs a folder, and {folder} is none")

@@ -12,6 +12,7 @@ from cli.render import Output, add_row, box_text, plain_table, write
 from cli.shared import Pictures, Results, grouped
 from cli.terminal import say, short_path, tell_notices, warn
 from dcsearch.errors import Cure, IndexUnusable
+from indexer.photos.url import photo_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +25,10 @@ def show(
     context: typer.Context,
     *,
     photo: Annotated[
-        Path, typer.Argument(metavar="PHOTO", show_default=False, help="A photo in the index.")
+        Path,
+        typer.Argument(
+            metavar="PHOTO", parser=photo_path, show_default=False, help="A photo in the index."
+        ),
     ],
     top: Top = 10,
     results: Results,

@@ -12,6 +12,7 @@ from cli.query import deliver
 from cli.render import box_text
 from cli.shared import Computing, Pictures, Results, grouped
 from cli.terminal import say, warn
+from indexer.photos.url import photo_path
 
 if TYPE_CHECKING:
     from indexer import Answer
@@ -24,7 +25,10 @@ def similar(
     photo: Annotated[
         Path,
         typer.Argument(
-            metavar="PHOTO", show_default=False, help="A photo, which need not be in the index."
+            metavar="PHOTO",
+            parser=photo_path,
+            show_default=False,
+            help="A photo, which need not be in the index.",
         ),
     ],
     box: Annotated[

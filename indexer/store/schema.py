@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from indexer.photos.paths import path_text
+from indexer.photos.url import photo_path
 from indexer.store.values import (
     CheckedBigInteger,
     CheckedBoolean,
@@ -56,7 +57,7 @@ class PathText(CheckedText):
         Raises:
             ValueError: no path is stored so.
         """
-        return None if value is None else Path(stored_path(value))
+        return None if value is None else photo_path(stored_path(value))
 
     def is_sound(self, value: Any) -> bool:
         """What the text could be turned into is a path."""
