@@ -75,12 +75,12 @@ def canonical_url(url: str) -> str:
     host = rest.partition("/")[0]
     if ":" in host.rpartition("@")[0]:
         raise UsageError(
-            f"a {kind}:// URL with a password is not taken, as an index keeps its photos' URLs; "
+            f"URLs of {kind}:// with a password are not taken, as an index keeps its photos' URLs; "
             "leave it out, and set it up where programs of that storage look for it"
         )
     if "?" in rest and kind in _WITH_QUERIES:
         raise UsageError(
-            f"an {kind}:// URL with a ? is not taken, as what follows may be a key, and an index "
+            f"URLs of {kind}:// with a ? are not taken, as what follows may be a key, and an index "
             "keeps its photos' URLs; name one without"
         )
     return f"{kind}://{rest}"

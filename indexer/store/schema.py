@@ -127,11 +127,11 @@ class Model(Base):
 class Photo(Base):
     """A photo: one row for one path, which moves with the photo's content.
 
-    `size` (bytes) and `mtime_ns` are those of the file when it was last read; `width` and
-    `height` are upright pixels; `taken_at` is the camera's local time; `camera` is its make and
-    model, "" where the photo names none, None until that is read; `indexed_at` is None where it
-    waits to be described again by the model that described it; `stamp` is another number whenever
-    the photo's codes were written anew.
+    `size` (bytes) and `mtime_ns` are those of the file when it was last read, as `FoundPhoto` has
+    them; `width` and `height` are upright pixels; `taken_at` is the camera's local time; `camera`
+    is its make and model, "" where the photo names none, None until that is read; `indexed_at` is
+    None where it waits to be described again by the model that described it; `stamp` is another
+    number whenever the photo's codes were written anew.
     """
 
     __tablename__ = "photo"
