@@ -19,11 +19,11 @@ from cli.options import (
     On,
     Threads,
     Workers,
+    photo_or_url,
 )
 from cli.progress import Bar
 from cli.terminal import print_line, say, short_path, tell_notices, warn
 from dcsearch.errors import UsageError
-from indexer.photos.url import photo_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,7 @@ def index(
         list[Path],
         typer.Argument(
             metavar="PATH",
-            parser=photo_path,
+            parser=photo_or_url,
             show_default=False,
             help="Photos, or folders of photos; also s3://BUCKET/FOLDER and other URLs.",
         ),

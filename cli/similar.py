@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.filtering import Filters, filter_words, tell_what_is_unknown
-from cli.options import Database, MinScore, PerImage, Top, Unique
+from cli.options import Database, MinScore, PerImage, Top, Unique, photo_or_url
 from cli.progress import Bar
 from cli.query import deliver
 from cli.render import box_text
 from cli.shared import Computing, Pictures, Results, grouped
 from cli.terminal import say, warn
-from indexer.photos.url import photo_path
 
 if TYPE_CHECKING:
     from indexer import Answer
@@ -26,7 +25,7 @@ def similar(
         Path,
         typer.Argument(
             metavar="PHOTO",
-            parser=photo_path,
+            parser=photo_or_url,
             show_default=False,
             help="A photo, which need not be in the index.",
         ),

@@ -17,7 +17,7 @@ from blake3 import blake3
 from dcsearch.errors import Cure, DcsearchError, MachineFault, MissingExtra, UsageError
 from dcsearch.machine import machine_fault
 from indexer.photos.paths import printable
-from indexer.photos.scan import FoundPhoto
+from indexer.photos.scan import FoundPhoto, is_photo_name
 from indexer.photos.url import canonical_url, protocol
 
 try:
@@ -37,10 +37,7 @@ _TIMES = (
 
 
 class Entry(NamedTuple):
-    """Something that lies directly in a folder.
-
-    `photo` has its URL, size and stamp, those of a folder mean nothing.
-    """
+    """Something that lies directly in a folder; of a folder, only the URL of `photo` counts."""
 
     name: str
     is_folder: bool
@@ -50,8 +47,8 @@ class Entry(NamedTuple):
 def list_folder(url: str) -> list[Entry]:
     """What lies directly in a folder, in order of name; one request, or one for each thousand.
 
-    Objects of no bytes that stand for folders are left out, and so is what has no name: of `a//b`,
-    `b` lies in a folder without one.
+    Objects that stand for folders are left out, and so is what has no name: of `a//b`, `b` lies in
+    a folder without one.
 
     Raises:
         FileNotFoundError: there is none.
@@ -73,11 +70,13 @@ def list_folder(url: str) -> list[Entry]:
         below = below.rstrip("/")
         if not below or "/" in below or _is_refused(f"{url}/{below}"):
             continue
-        if not is_folder and info.get("size") is None:  # of what a web server links to
-            with contextlib.suppress(FileNotFoundError):
-                entries.append(Entry(below, is_folder, look(f"{url}/{below}")))
-            continue
-        entries.append(Entry(below, is_folder, _photo(f"{url}/{below}", info)))
+        photo = _photo(f"{url}/{below}", info)
+        if info.get("size") is None and is_photo_name(below):  # a web page's link
+            try:
+                photo = look(photo.path)
+            except OSError:
+                continue
+        entries.append(Entry(below, is_folder, photo))
     return sorted(entries)
 
 
@@ -179,7 +178,9 @@ def _faults(url: str) -> Iterator[None]:
         fault = machine_fault(error)
         if fault is not None and fault.cure is not Cure.MEND_DRIVE:
             raise fault from None
-        # Every package has errors of its own, which have nothing in common but their names.
+        # Every package has errors of its own.
+        if getattr(error, "status", getattr(error, "code", None)) in (401, 403):
+            raise PermissionError(errno.EACCES, "access is denied", url) from None
         if "Credential" in type(error).__name__:
             raise PermissionError(errno.EACCES, "no credentials were found", url) from None
         where = printable(f"{protocol(url)}://{url.partition('://')[2].partition('/')[0]}")

@@ -255,7 +255,7 @@ class _Walk:
             self._walk(canonical, named=True)
         elif not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{shown} is neither a file nor a folder; name photos or folders")
-        elif not _is_photo_name(canonical):
+        elif not is_photo_name(canonical):
             raise UsageError(
                 f"{shown} is not a photo that can be read; photos end in {suffixes_read()}"
             )
@@ -269,7 +269,7 @@ class _Walk:
     def _enter_url(self, url: str) -> None:
         from indexer.photos import remote
 
-        if _is_photo_name(url):
+        if is_photo_name(url):
             try:
                 photo = remote.look(url)
             except FileNotFoundError:  # or a folder of such a name
@@ -310,7 +310,7 @@ class _Walk:
             self._walked.add(folder)
             seen = [entry for entry in entries if not is_passed_over(entry.name)]
             for entry in seen:
-                if not entry.is_folder and _is_photo_name(entry.name):
+                if not entry.is_folder and is_photo_name(entry.name):
                     self.photos.setdefault(entry.photo.path, entry.photo)
             waiting += [entry.photo.path for entry in reversed(seen) if entry.is_folder]
             if self._on_folder is not None:
@@ -373,7 +373,7 @@ class _Walk:
                         below.append(target)
                 elif entry.is_dir(follow_symlinks=False):
                     below.append(entry.path)
-                elif _is_photo_name(entry.name) and entry.is_file(follow_symlinks=False):
+                elif is_photo_name(entry.name) and entry.is_file(follow_symlinks=False):
                     self._add(entry.path, entry.stat(follow_symlinks=False))
             except OSError as error:
                 if not _leads_nowhere(error):
@@ -393,7 +393,7 @@ class _Walk:
                 return None
             self.starts.add(target)
             return target
-        if _is_photo_name(entry.name) and entry.is_file():
+        if is_photo_name(entry.name) and entry.is_file():
             self._links.append(entry.path)
         return None
 
@@ -421,5 +421,6 @@ def _denied(url: str, error: OSError) -> UsageError:
     )
 
 
-def _is_photo_name(name: str) -> bool:
+def is_photo_name(name: str) -> bool:
+    """Whether a file of this name is read as a photo."""
     return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES

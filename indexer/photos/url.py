@@ -5,6 +5,7 @@ stored as it is. What reads them is `indexer.photos.remote`, which is imported w
 """
 
 import re
+from os import PathLike
 from pathlib import Path, PosixPath
 from typing import Any
 
@@ -18,7 +19,10 @@ _WITH_QUERIES = ("http", "https")
 
 class UrlPath(PosixPath):
     """A URL where a path is expected: its text is the URL, unlike that of a `Path`, which takes two
-    slashes for one. Its name and suffix are those of the photo."""
+    slashes for one. Its name and suffix are those of the photo; what is derived from it, such as
+    its `parent`, is no URL any more."""
+
+    _url = ""
 
     def __new__(cls, url: str) -> "UrlPath":
         """Take the URL."""
@@ -26,25 +30,27 @@ class UrlPath(PosixPath):
         path._url = url
         return path
 
-    _url: str
+    def with_segments(self, *segments: "str | PathLike[str]") -> Path:
+        """See `Path`: what is derived from it."""
+        return Path(*segments)
 
     def __str__(self) -> str:
-        return self._url
+        return self._url or super().__str__()
 
     def __fspath__(self) -> str:
-        return self._url
+        return str(self)
 
     def __repr__(self) -> str:
-        return f"UrlPath({self._url!r})"
+        return f"UrlPath({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, UrlPath) and other._url == self._url
+        return isinstance(other, UrlPath) and str(other) == str(self)
 
     def __hash__(self) -> int:
-        return hash(self._url)
+        return hash(str(self))
 
     def __reduce__(self) -> Any:
-        return UrlPath, (self._url,)
+        return UrlPath, (str(self),)
 
 
 def is_url(path: object) -> bool:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from cli.options import photo_or_url
+from cli.serve import _folder
+from dcsearch.errors import UsageError
 from tests.cloud_fixtures import failing, storage_in_memory
 from tests.program import Outcome, draw_photos, run
 
@@ -114,6 +117,12 @@ def test_urls_that_cannot_be_used(
     for command in (["show", url], ["similar", url], ["query", "a dog", "--like", url]):
         assert "SECRET" not in program(*command).stderr
     assert b"SECRET" not in (tmp_path / "index.db").read_bytes()
+
+
+def test_the_page_may_index_a_url() -> None:
+    assert str(_folder(photo_or_url("s3://bucket/p/"))) == "s3://bucket/p"
+    with pytest.raises(UsageError, match="with a password"):
+        _folder(photo_or_url("s3://key:SECRET@bucket"))
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,6 @@ def test_a_url_has_the_name_of_its_photo() -> None:
     assert (path.name, path.stem, path.suffix) == ("2024 05.JPG", "2024 05", ".JPG")
     assert path != photo_path("s3://b/p/2024 05.JPG")
     assert path != Path("s3:/b/p/2024 05.JPG")
+    assert str(path.parent) == "s3:/b/p"  # which is no URL any more
+    with pytest.raises(ValueError, match="is not in the subpath"):
+        path.relative_to(Path("/photos"))
