@@ -74,6 +74,7 @@ WORDS: dict[Cure, str] = {
         "allow more with: ulimit -n 4096, or use fewer --workers, and run the same command again"
     ),
     Cure.FREE_SPACE: "free some space and run the same command again",
+    Cure.MEND_NETWORK: "check the network and the address, and run the same command again",
     Cure.BRING_BACK: (
         "bring it back, or, if it was deleted, forget them with --prune-missing-folders"
     ),

@@ -19,6 +19,7 @@ from cli.options import (
     On,
     Threads,
     Workers,
+    photo_or_url,
 )
 from cli.progress import Bar
 from cli.terminal import print_line, say, short_path, tell_notices, warn
@@ -36,7 +37,12 @@ def index(
     context: typer.Context,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", show_default=False, help="Photos, or folders of photos."),
+        typer.Argument(
+            metavar="PATH",
+            parser=photo_or_url,
+            show_default=False,
+            help="Photos, or folders of photos; also s3://BUCKET/FOLDER and other URLs.",
+        ),
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="List what would be done, without doing it.")

@@ -55,6 +55,13 @@ def model_file(text: str) -> Path:
     return Models().file(text)
 
 
+def photo_or_url(text: str) -> Path:
+    """A photo or folder that is named: its path, or its URL as it is written."""
+    from indexer.photos.url import photo_path
+
+    return photo_path(text)
+
+
 def model_or_the_one_in_use(model: Path | None) -> Path | None:
     """The model of an option, or what dcsearch model use chose; None is the one that ships.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exits import DONE
-from cli.options import Database, Device, MaxMegapixels, Model, On, Threads
+from cli.options import Database, Device, MaxMegapixels, Model, On, Threads, photo_or_url
 from cli.terminal import say, warn
 from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.threads import multiply_alone
@@ -55,6 +55,7 @@ def serve(
         typer.Option(
             "--allow-index",
             metavar="FOLDER",
+            parser=photo_or_url,
             help="A folder that may be indexed from the page; repeatable. Without it nothing can.",
         ),
     ] = None,
@@ -216,6 +217,10 @@ def _folder(folder: Path) -> Path:
     Raises:
         UsageError: it is none.
     """
+    from indexer.photos.url import canonical_url, is_url, photo_path
+
+    if is_url(folder):
+        return photo_path(canonical_url(str(folder)))
     absolute = folder.expanduser().resolve()
     if not absolute.is_dir():
         raise UsageError(f"--allow-index needs a folder, and {folder} is none")

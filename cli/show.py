@@ -7,7 +7,7 @@ import typer
 
 from cli.describe import HEADER, DescribedPhoto, DescribedRegion, region_row, save_described
 from cli.exits import DONE, SOME_PHOTOS_FAILED
-from cli.options import Database, Save, Top
+from cli.options import Database, Save, Top, photo_or_url
 from cli.render import Output, add_row, box_text, plain_table, write
 from cli.shared import Pictures, Results, grouped
 from cli.terminal import say, short_path, tell_notices, warn
@@ -24,7 +24,10 @@ def show(
     context: typer.Context,
     *,
     photo: Annotated[
-        Path, typer.Argument(metavar="PHOTO", show_default=False, help="A photo in the index.")
+        Path,
+        typer.Argument(
+            metavar="PHOTO", parser=photo_or_url, show_default=False, help="A photo in the index."
+        ),
     ],
     top: Top = 10,
     results: Results,

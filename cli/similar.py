@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.filtering import Filters, filter_words, tell_what_is_unknown
-from cli.options import Database, MinScore, PerImage, Top, Unique
+from cli.options import Database, MinScore, PerImage, Top, Unique, photo_or_url
 from cli.progress import Bar
 from cli.query import deliver
 from cli.render import box_text
@@ -25,6 +25,7 @@ def similar(
         Path,
         typer.Argument(
             metavar="PHOTO",
+            parser=photo_or_url,
             show_default=False,
             help="A photo, which need not be in the index; also PHOTO:x0,y0,x1,y1, with its --box.",
         ),

@@ -16,6 +16,7 @@ it as a `Cure`: the command line words it in cli/cures.py.
 """
 
 from enum import StrEnum
+from typing import Self
 
 
 class Cure(StrEnum):
@@ -77,6 +78,7 @@ class Cure(StrEnum):
     OPEN_FEWER_FILES = "allow more open files, or open fewer at a time"
     FREE_SPACE = "free space on the disk"
     MEND_DRIVE = "mend the drive or the way to it"
+    MEND_NETWORK = "mend the way to the storage, or what gives access to it"
     BRING_BACK = "bring back what is gone, or say that it was deleted"
     MEND_CACHE = "make the place of the search cache writable, or free space there"
     INDEX_AGAIN = "index the folders of the photos again"
@@ -144,6 +146,10 @@ class MissingExtra(UsageError):
         super().__init__(
             f"{purpose} needs an extra; install it with: pip install 'dcsearch[{extra}]'"
         )
+        self._of = purpose, extra
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:  # it comes from workers, too
+        return type(self), self._of
 
 
 class IndexUnusable(DcsearchError):

@@ -133,7 +133,7 @@ def test_extras_that_messages_name_exist(project: dict[str, Any]) -> None:
 def test_everything_imported_is_a_dependency(project: dict[str, Any]) -> None:
     declared = import_names(project["dependencies"])
     extras = project["optional-dependencies"]
-    names = ("heif", "tiff", "eval", "web", "postgres", "ray")
+    names = ("heif", "tiff", "eval", "web", "postgres", "cloud", "ray")
     optional = import_names([one for name in names for one in extras[name]])
     imported = {
         module.partition(".")[0] for path in sources(*PACKAGES) for module in imported_modules(path)

@@ -12,7 +12,12 @@ from fastapi.responses import Response, StreamingResponse
 from cli.web.errors import Conflict, NotFound
 from cli.web.service import Service
 from cli.web.thumbnails import WIDTHS, PhotoUnseen, placeholder
+from dcsearch.errors import MachineFault, PhotoError
+from indexer import PhotoFacts
 from indexer.document import utf8
+from indexer.photos.open import fetch
+from indexer.photos.scan import look_at
+from indexer.photos.url import is_url
 
 PhotoId = Annotated[int, Path(ge=0, lt=1 << 62)]
 _CHUNK = 1 << 18
@@ -54,6 +59,8 @@ def photos_router(service: Service) -> APIRouter:
             raise NotFound(f"there is no photo {photo_id} in the index")
 
         def open_file() -> IO[bytes]:
+            if is_url(facts.path):
+                return _fetched(facts)
             try:
                 file = open(facts.path, "rb")  # noqa: SIM115
             except OSError as error:
@@ -72,7 +79,7 @@ def photos_router(service: Service) -> APIRouter:
             _chunks(file),
             media_type=kind if kind.startswith("image/") else "application/octet-stream",
             headers={
-                "Content-Length": str(facts.size),
+                "Content-Length": str(os.fstat(file.fileno()).st_size),
                 "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
                 "Cache-Control": "no-store",
             },
@@ -91,6 +98,24 @@ def photos_router(service: Service) -> APIRouter:
         )
 
     return router
+
+
+def _fetched(photo: PhotoFacts) -> IO[bytes]:
+    """A copy of the object at a photo's URL.
+
+    Raises:
+        NotFound: it is gone, or cannot be read.
+        Conflict: it is not what was indexed.
+    """
+    try:
+        now = look_at(str(photo.path))
+        if (now.size, now.mtime_ns) != (photo.size, photo.mtime_ns):
+            raise Conflict("its file was changed since it was indexed; index it again")
+        return fetch(now.path)
+    except OSError as error:
+        raise NotFound(f"its file cannot be read: {error.strerror}") from None
+    except (MachineFault, PhotoError) as error:
+        raise NotFound(str(error)) from None
 
 
 async def _placeholder(

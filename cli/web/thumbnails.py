@@ -2,7 +2,8 @@
 
 A thumbnail's file is named by the hash of its photo's content and by its width, so a photo that was
 moved keeps its thumbnails and one that was changed gets others. The file of a photo is looked at
-before each answer: one that has gone, or is not what was indexed, is not shown as it was.
+before each answer: one that has gone, or is not what was indexed, is not shown as it was. The
+object at a URL, where each look is a request, is looked at when a thumbnail is made of it.
 """
 
 import contextlib
@@ -15,9 +16,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from dcsearch.errors import PhotoError
+from dcsearch.errors import DcsearchError, MachineFault, PhotoError
 from indexer import PhotoFacts
 from indexer.photos.open import open_photo
+from indexer.photos.scan import look_at
+from indexer.photos.url import is_url
 
 WIDTHS = (120, 240, 480, 960, 1920)  # pixels
 QUALITY = 82
@@ -66,9 +69,11 @@ class Thumbnails:
             if time.time() - file.stat().st_mtime > _EVERY:
                 os.utime(file)
             return Thumbnail(data, tag)
+        if is_url(photo.path):
+            _check_unchanged(photo)
         try:
             data = picture_bytes(photo.path, width, max_megapixels=self._max_megapixels)
-        except PhotoError as error:
+        except (PhotoError, MachineFault) as error:
             raise PhotoUnseen(str(error)) from None
         self._keep(file, data)
         return Thumbnail(data, tag)
@@ -115,18 +120,25 @@ class Thumbnails:
 
 
 def check_file(photo: PhotoFacts) -> None:
-    """Make sure that a photo's file is what was indexed.
+    """Make sure that a photo's file is what was indexed; taken for granted of a URL.
 
     Raises:
         PhotoUnseen: it is not.
     """
     if photo.error or photo.content_hash is None:
         raise PhotoUnseen(photo.error or "it was not read yet")
+    if not is_url(photo.path):
+        _check_unchanged(photo)
+
+
+def _check_unchanged(photo: PhotoFacts) -> None:
     try:
-        status = os.stat(photo.path)
+        now = look_at(str(photo.path))
     except OSError:
         raise PhotoUnseen("its file is gone") from None
-    if (status.st_size, status.st_mtime_ns) != (photo.size, photo.mtime_ns):
+    except DcsearchError as error:
+        raise PhotoUnseen(str(error)) from None
+    if (now.size, now.mtime_ns) != (photo.size, photo.mtime_ns):
         raise PhotoUnseen("its file was changed since it was indexed")
 
 

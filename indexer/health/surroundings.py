@@ -18,6 +18,7 @@ EXTRAS = {  # what an extra is for, and a package that it brings
     "tiff": ("TIFF photos of unusual kinds", "tifffile"),
     "web": ("the page in a browser", "fastapi"),
     "postgres": ("an index in PostgreSQL", "psycopg"),
+    "cloud": ("photos in object stores", "s3fs"),
     "ray": ("describing photos on a Ray cluster", "ray"),
     "eval": ("charts and METEOR of evaluations", "pycocotools"),
     "export": ("ONNX files", "onnx"),

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import islice
-from pathlib import Path
 
 from dcsearch.errors import IndexUnusable, MachineFault, PhotoError
 from indexer.indexing.ahead import ahead, threads
@@ -19,6 +18,7 @@ from indexer.photos.drawn import DRAWN
 from indexer.photos.open import content_hash
 from indexer.photos.paths import printable
 from indexer.photos.scan import FailedPhoto
+from indexer.photos.url import photo_path
 from indexer.store.contract import Claims, Reading, Store
 from indexer.store.records import MISSING, Described, Failed, PhotoFile
 
@@ -179,7 +179,9 @@ class Batches:
         self._take([unread.file for unread in waiting])
         self._done.described += len(self._unread)
         self._done.unread += [
-            FailedPhoto(path=Path(unread.file.path), reason=f"it was not read: {unread.fault}")
+            FailedPhoto(
+                path=photo_path(unread.file.path), reason=f"it was not read: {unread.fault}"
+            )
             for unread in self._unread
         ]
 
@@ -222,12 +224,12 @@ class Batches:
         done.copied += copied
         done.missing += vanished
         done.failures += [
-            FailedPhoto(path=Path(photo.file.path), reason=photo.reason)
+            FailedPhoto(path=photo_path(photo.file.path), reason=photo.reason)
             for photo in failed
             if photo.reason != DRAWN
         ]
         done.noted += [
-            FailedPhoto(path=Path(photo.file.path), reason=photo.note)
+            FailedPhoto(path=photo_path(photo.file.path), reason=photo.note)
             for photo in described
             if photo.note
         ]

@@ -20,7 +20,7 @@ from indexer.indexing.ahead import ahead, threads
 from indexer.indexing.describing import Outcome, Unread, Vanished
 from indexer.indexing.pace import ChosenPace
 from indexer.photos.memory import DecodingMemory
-from indexer.photos.open import content_hash, open_photo
+from indexer.photos.open import at_hand, content_hash, open_photo
 from indexer.photos.origin import PhotoOrigin
 from indexer.photos.scan import is_gone
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile, SeenRegions
@@ -160,14 +160,15 @@ class LocalDescriber(Generic[Prepared]):
     ) -> _Opened[Prepared] | Failed | Vanished:
         digest = file.content_hash
         try:
-            digest = digest or content_hash(file.path)
-            photo = open_photo(
-                file.path,
-                max_megapixels=self._max_megapixels,
-                draft=network.draft_size,
-                drawn=False,
-                memory=self._memory,
-            )
+            with at_hand(file.path, max_megapixels=self._max_megapixels) as path:
+                digest = digest or content_hash(path)
+                photo = open_photo(
+                    path,
+                    max_megapixels=self._max_megapixels,
+                    draft=network.draft_size,
+                    drawn=False,
+                    memory=self._memory,
+                )
             prepared = network.prepare(photo.image, frame=(photo.width, photo.height))
         except PhotoError as error:
             if is_gone(file.path):

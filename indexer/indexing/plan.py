@@ -5,6 +5,7 @@ from pathlib import Path
 
 from indexer.indexing.pruning import MissingFolder
 from indexer.photos.scan import FailedPhoto, Scan
+from indexer.photos.url import photo_path
 from indexer.store.records import Move, PhotoFile
 
 
@@ -86,12 +87,14 @@ class Work:
         return IndexPlan(
             found=self.found,
             unchanged=self.unchanged,
-            describe=tuple(Path(file.path) for file in self.describe),
-            moved=tuple((Path(move.old_path), Path(move.file.path)) for move in self.moves),
-            duplicates=tuple(Path(file.path) for file, _ in self.copies),
-            returned=tuple(map(Path, self.returned)),
-            missing=tuple(map(Path, self.missing)),
-            pruned=tuple(map(Path, self.prunable.values())) if prune else (),
+            describe=tuple(photo_path(file.path) for file in self.describe),
+            moved=tuple(
+                (photo_path(move.old_path), photo_path(move.file.path)) for move in self.moves
+            ),
+            duplicates=tuple(photo_path(file.path) for file, _ in self.copies),
+            returned=tuple(map(photo_path, self.returned)),
+            missing=tuple(map(photo_path, self.missing)),
+            pruned=tuple(map(photo_path, self.prunable.values())) if prune else (),
             unpruned=self.unpruned if prune else (),
             still_failed=tuple(self.still_failed),
             drawn=self.drawn,

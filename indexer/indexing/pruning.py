@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.photos.scan import within
+from indexer.photos.scan import holds_files, within
+from indexer.photos.url import photo_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def prunable(
     for photo_id, path in gone.items():
         folders = _folders(path, named)  # from the named one down
         if not folders:  # the photo itself was named, and nothing else is known of its folder
-            if not _has_files(os.path.dirname(path)):
+            if not holds_files(os.path.dirname(path)):
                 folders = [os.path.dirname(path)]
         elif folders[0] not in away:
             folders = [folder for folder in folders if not as_it_was[folder]]
@@ -61,7 +62,7 @@ def prunable(
             held[folders[0]] += 1
         else:
             free[photo_id] = path
-    missing = (MissingFolder(path=Path(path), photos=held[path]) for path in sorted(held))
+    missing = (MissingFolder(path=photo_path(path), photos=held[path]) for path in sorted(held))
     return free, tuple(missing)
 
 
@@ -73,11 +74,3 @@ def _folders(path: str, named: Sequence[str]) -> list[str]:
         path = os.path.dirname(path)
         folders.append(path)
     return folders[::-1]
-
-
-def _has_files(folder: str) -> bool:
-    try:
-        with os.scandir(folder) as listing:
-            return next(listing, None) is not None
-    except OSError:
-        return False

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from dcsearch.errors import DcsearchError
 from indexer.indexing.plan import Work
 from indexer.indexing.pruning import prunable
 from indexer.indexing.sorted_files import SortedFiles
@@ -125,7 +126,12 @@ class Resolution:
         if changed is not None:
             digest = self._hashes.get(photo.path)  # None: of another size, or it cannot be read
             return changed.size != photo.size if digest is None else digest != photo.content_hash
-        return photo.path not in self._work.scan.photos and is_gone(photo.path)
+        if photo.path in self._work.scan.photos:
+            return False
+        try:
+            return is_gone(photo.path)
+        except DcsearchError:  # of a storage that need not be there for what was scanned
+            return False
 
     def _copy(self, moved_to: set[str]) -> None:
         """Turns descriptions to be made into copies, where a photo of this content stays or moved.

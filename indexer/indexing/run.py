@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from dcsearch.errors import MachineFault, PhotoError
+from dcsearch.errors import DcsearchError
 from indexer.indexing.ahead import ahead, threads
 from indexer.indexing.batches import COPIES_AT_ONCE, Batches
 from indexer.indexing.comparison import find_work
@@ -29,6 +29,7 @@ from indexer.indexing.progress import Progress
 from indexer.indexing.report import Done, IndexReport
 from indexer.photos.open import quiet_pillow, read_origin
 from indexer.photos.origin import PhotoOrigin
+from indexer.photos.scan import look_at
 from indexer.store.contract import Claims, Store
 from indexer.store.records import DONE, KnownPhoto
 
@@ -180,9 +181,9 @@ def _prune(gone: Iterable[int], store: Store) -> None:
 def _origin(photo: KnownPhoto) -> tuple[int, PhotoOrigin | None]:
     """A photo's id and origin, None unless the file is the one that was described."""
     try:
-        status = os.stat(photo.path)
-        if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns):
+        now = look_at(photo.path)
+        if (now.size, now.mtime_ns) == (photo.size, photo.mtime_ns):
             return photo.id, read_origin(photo.path)
-    except (OSError, PhotoError, MachineFault):
+    except (OSError, DcsearchError):
         pass
     return photo.id, None

@@ -1,16 +1,16 @@
 """The photos found on disk, by what the index knows of them."""
 
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from dcsearch.errors import DcsearchError
 from indexer.indexing.plan import Work
 from indexer.photos.drawn import DRAWN
 from indexer.photos.open import HEIF_MISSING, can_read_heif, is_passing
-from indexer.photos.scan import FailedPhoto, FoundPhoto
+from indexer.photos.scan import FailedPhoto, look_at
 from indexer.photos.tiff import TIFF_MISSING, can_read_unusual_tiff
+from indexer.photos.url import is_url, photo_path
 from indexer.store.records import DONE, ERROR, MISSING, NEW, IndexModel, KnownPhoto, PhotoFile
 
 
@@ -54,11 +54,11 @@ def sort_files(
             work.drawn += 1
         elif photo.error is not None:
             came = photo.error in came_since
-            if came or retry_errors or (is_passing(photo.error) and os.access(path, os.R_OK)):
+            if came or retry_errors or (is_passing(photo.error) and _may_be_read(path)):
                 files.waiting.append(file)
                 continue
             state = ERROR
-            files.failed.append((file, FailedPhoto(path=Path(path), reason=photo.error)))
+            files.failed.append((file, FailedPhoto(path=photo_path(path), reason=photo.error)))
         elif photo.model_sha256 == model.sha256:
             state = DONE
             files.unchanged.append(file)
@@ -80,21 +80,24 @@ def add_waiting(
     waiting: Iterable[KnownPhoto],
 ) -> None:
     """Adds the photos that wait for this model anywhere else on disk."""
+    reached = True
     for photo in waiting:
         if photo.path in known or photo.path in work.scan.photos:
             continue
-        found = _on_disk(photo.path)
-        if found is not None:
-            work.found += 1
-            files.resuming |= photo.state == NEW
-            files.waiting.append(PhotoFile(*found))
+        if not reached and is_url(photo.path):
+            continue
+        try:
+            found = look_at(photo.path)
+        except OSError:
+            continue
+        except DcsearchError:  # of a storage that need not be there for the paths that were given
+            reached = False
+            continue
+        work.found += 1
+        files.resuming |= photo.state == NEW
+        files.waiting.append(PhotoFile(*found))
 
 
-def _on_disk(path: str) -> FoundPhoto | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return FoundPhoto(path, status.st_size, status.st_mtime_ns)
+def _may_be_read(path: str) -> bool:
+    """Whether it is worth while to try again."""
+    return is_url(path) or os.access(path, os.R_OK)

@@ -13,16 +13,17 @@ import math
 import os
 import stat
 import struct
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from blake3 import blake3
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from dcsearch.errors import MachineFault, MissingExtra, PhotoError
+from dcsearch.errors import DcsearchError, MissingExtra, PhotoError
 from dcsearch.machine import machine_fault
 from indexer.photos.drawn import DrawnPicture, is_marked
 from indexer.photos.jpeg import count_scans, load_jpeg
@@ -33,12 +34,17 @@ from indexer.photos.png import clean_png
 from indexer.photos.rgb import as_rgb
 from indexer.photos.scan import scan_photos
 from indexer.photos.tiff import open_tiff
+from indexer.photos.url import is_url, photo_path
+
+if TYPE_CHECKING:
+    from tempfile import _TemporaryFileWrapper
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 for _name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):
     importlib.import_module(f"PIL.{_name}ImagePlugin")  # enters its format in Image.OPEN
 REDUCED_ABOVE = 16e6  # pixels, where a draft is asked for; smaller photos are converted as they are
 MOST_RUN_LENGTH = 8.0  # megapixels of a BMP that Pillow decodes byte by byte
+_MOST_BYTES_PER_PIXEL = 8  # four samples of 16 bits that nothing packs
 HEIF_MISSING = str(MissingExtra("reading HEIC photos", "heif"))
 
 _CHUNK = 1 << 20
@@ -86,7 +92,7 @@ def find_photos(paths: Iterable[Path]) -> Iterator[Path]:
     Raises:
         UsageError: a path does not exist, cannot be listed, or is no photo of a known kind.
     """
-    return (Path(path) for path in scan_photos(paths).photos)
+    return (photo_path(path) for path in scan_photos(paths).photos)
 
 
 def content_hash(path: str | Path) -> str:
@@ -97,6 +103,13 @@ def content_hash(path: str | Path) -> str:
         MachineFault: the machine does not let it be read just now.
     """
     hasher = blake3()
+    if is_url(path):
+        with _as_photo_errors():
+            from indexer.photos import remote
+
+            for chunk in remote.chunks(str(path)):
+                hasher.update(chunk)
+        return hasher.hexdigest()
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
     try:
@@ -119,7 +132,8 @@ def open_photo(
     """A photo decoded, upright and in RGB, the first picture of a file that holds several.
 
     Args:
-        path: a file of one of FORMATS, or HEIC where the extra `heif` is installed.
+        path: a file of one of FORMATS, or HEIC where the extra `heif` is installed; or the URL of
+            one, which is copied first.
         max_megapixels: photos of more are refused by the size in their header.
         draft: takes the upright width and height, returns the smallest (width, height) that will
             do; a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where that is no smaller,
@@ -133,8 +147,51 @@ def open_photo(
         PhotoError: the file cannot be read, is damaged, truncated, too large, or no photo.
         MachineFault: the machine does not let it be read just now.
     """
-    with _reading(path) as file:
+    with at_hand(path, max_megapixels=max_megapixels) as near, _reading(near) as file:
         return _open(file, max_megapixels, draft, drawn, memory)
+
+
+@contextlib.contextmanager
+def at_hand(path: str | Path, *, max_megapixels: float = math.inf) -> Iterator[str | Path]:
+    """A file with a photo's bytes, for as long as the block runs: its own, or a copy of what is at
+    a URL.
+
+    Raises:
+        PhotoError: it cannot be read, or has more bytes than a photo of so many megapixels takes.
+        MachineFault: it cannot be read just now.
+        UsageError: it is a URL, and what reads such is not installed.
+    """
+    if not is_url(path):
+        yield path
+        return
+    with fetch(str(path), max_megapixels=max_megapixels) as copy:
+        yield copy.name
+
+
+def fetch(url: str, *, max_megapixels: float = math.inf) -> "_TemporaryFileWrapper[bytes]":
+    """The bytes at a URL in a file that is gone when it is closed; at its beginning.
+
+    Raises:
+        PhotoError, MachineFault, UsageError: as `at_hand`.
+    """
+    most = _MOST_BYTES_PER_PIXEL * 1e6 * max_megapixels
+    copy = tempfile.NamedTemporaryFile(prefix="dcsearch-")  # noqa: SIM115
+    try:
+        with _as_photo_errors():
+            from indexer.photos import remote
+
+            for chunk in remote.chunks(url):
+                if copy.tell() + len(chunk) > most:
+                    raise PhotoError(
+                        f"it has more than {most / 1e9:.1f} GB, more than the limit of "
+                        f"{max_megapixels:g} megapixels allows; raise max_megapixels"
+                    )
+                copy.write(chunk)
+            copy.seek(0)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def is_drawn(path: str | Path) -> bool:
@@ -170,7 +227,7 @@ def read_origin(path: str | Path) -> PhotoOrigin:
         PhotoError: the file cannot be read, is damaged, or no photo.
         MachineFault: the machine does not let it be read just now.
     """
-    with _reading(path) as file:
+    with at_hand(path) as near, _reading(near) as file:
         image = _identify(file)
         return photo_origin(image, _exif(image))
 
@@ -192,7 +249,7 @@ def _as_photo_errors() -> Iterator[None]:
     with the machine a MachineFault."""
     try:
         yield
-    except (PhotoError, MachineFault):
+    except DcsearchError:
         raise
     except Image.DecompressionBombError as error:
         raise PhotoError(f"it is too large: {error}") from None

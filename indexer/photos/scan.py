@@ -5,6 +5,8 @@ reached. A linked folder is walked where it really lies; a link up to a folder t
 is a loop and not followed. A linked photo is found under the link's name, unless the photo itself
 or an earlier link to it was found. Hidden and system folders and files are passed over, except
 when they are named themselves.
+
+Below a URL there are no links; its one spelling is that of `indexer.photos.url`.
 """
 
 import errno
@@ -16,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dcsearch.errors import MachineFault, UsageError
+from dcsearch.errors import DcsearchError, MachineFault, UsageError
 from dcsearch.machine import machine_fault
 from indexer.photos.paths import absolute_path, printable
+from indexer.photos.url import canonical_url, is_url, photo_path
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 PHOTO_SUFFIXES = HEIF_SUFFIXES | {
@@ -32,7 +35,10 @@ SYSTEM_NAMES = frozenset({
 
 
 class FoundPhoto(NamedTuple):
-    """A photo on disk: its path, and the size in bytes and time that change when it changes."""
+    """A photo on disk: its path, and the size in bytes and time that change when it changes.
+
+    Of a URL, `mtime_ns` is a number made of the object's tag or time.
+    """
 
     path: str
     size: int
@@ -78,7 +84,7 @@ def scan_photos(
     """Every photo at and below the paths, each once.
 
     Args:
-        paths: folders and photos. No paths give an empty scan.
+        paths: folders and photos, or texts of URLs of such. No paths give an empty scan.
         gone_allowed: paths need not exist: they are listed as gone.
         on_folder: called with the number of photos found so far, after each folder.
 
@@ -110,8 +116,10 @@ def canonical_path(path: str | os.PathLike[str]) -> str:
     """The path under which a scan finds the photo or folder: absolute, folders' links resolved.
 
     Raises:
-        UsageError: it is relative, and the current folder is gone.
+        UsageError: it is relative, and the current folder is gone; or a URL that is not taken.
     """
+    if is_url(path):
+        return canonical_url(os.fspath(path))
     text = absolute_path(path)
     if os.path.isdir(text):
         return os.path.realpath(text)
@@ -121,7 +129,13 @@ def canonical_path(path: str | os.PathLike[str]) -> str:
 
 def spellings(path: str | os.PathLike[str]) -> list[str]:
     """The paths under which an index may have a photo: as a scan finds it; or, for a link to a
-    photo, the photo itself. None for what cannot be a file's name."""
+    photo, the photo itself. None for what cannot be a file's name.
+
+    Raises:
+        UsageError: it is a URL that is not taken.
+    """
+    if is_url(path):
+        return [canonical_path(path)]
     try:
         return [canonical_path(path), os.path.realpath(os.path.expanduser(os.fspath(path)))]
     except ValueError:  # a NUL character
@@ -134,7 +148,22 @@ def within(path: str, folder: str) -> bool:
 
 
 def is_gone(path: str) -> bool:
-    """Whether nothing is there any more; not so for a photo that merely cannot be reached."""
+    """Whether nothing is there any more; not so for a photo that merely cannot be reached.
+
+    Raises:
+        MachineFault: it is a URL whose storage cannot be asked just now.
+        UsageError: it is a URL, and what reads such is not installed.
+    """
+    if is_url(path):
+        from indexer.photos import remote
+
+        try:
+            remote.look(path)
+        except FileNotFoundError:
+            return True
+        except PermissionError:
+            pass
+        return False
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -142,6 +171,37 @@ def is_gone(path: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def look_at(path: str) -> FoundPhoto:
+    """A photo's file as it is now.
+
+    Raises:
+        OSError: it is gone, no regular file, or cannot be reached.
+        MachineFault: it is a URL whose storage cannot be asked just now.
+        UsageError: it is a URL, and what reads such is not installed.
+    """
+    if is_url(path):
+        from indexer.photos import remote
+
+        return remote.look(path)
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return FoundPhoto(path, status.st_size, status.st_mtime_ns)
+
+
+def holds_files(folder: str) -> bool:
+    """Whether anything lies in a folder; False where it cannot be listed."""
+    try:
+        if is_url(folder):
+            from indexer.photos import remote
+
+            return bool(remote.list_folder(folder))
+        with os.scandir(folder) as listing:
+            return next(listing, None) is not None
+    except (OSError, DcsearchError):
+        return False
 
 
 def is_passed_over(name: str) -> bool:
@@ -177,6 +237,9 @@ class _Walk:
 
     def enter(self, path: str | os.PathLike[str]) -> None:
         """Walks a folder, or takes a photo, that was named."""
+        if is_url(path):
+            self._enter_url(canonical_path(path))
+            return
         shown = printable(os.fspath(path))
         try:
             canonical = canonical_path(path)
@@ -192,7 +255,7 @@ class _Walk:
             self._walk(canonical, named=True)
         elif not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{shown} is neither a file nor a folder; name photos or folders")
-        elif not _is_photo_name(canonical):
+        elif not is_photo_name(canonical):
             raise UsageError(
                 f"{shown} is not a photo that can be read; photos end in {suffixes_read()}"
             )
@@ -202,6 +265,56 @@ class _Walk:
                 self._links.append(canonical)
             else:
                 self._add(canonical, status)
+
+    def _enter_url(self, url: str) -> None:
+        from indexer.photos import remote
+
+        if is_photo_name(url):
+            try:
+                photo = remote.look(url)
+            except FileNotFoundError:  # or a folder of such a name
+                pass
+            except PermissionError as error:
+                raise _denied(url, error) from None
+            else:
+                self.files.append(url)
+                self.photos.setdefault(url, photo)
+                return
+        self._walk_url(url)
+        self.starts.add(url)
+
+    def _walk_url(self, start: str) -> None:
+        """Takes the photos below a URL, folder by folder.
+
+        Where the storage cannot be reached nothing can be said of what is not found, so that the
+        whole walk ends.
+        """
+        from indexer.photos import remote
+
+        waiting = [start]
+        while waiting:
+            folder = waiting.pop()
+            if folder in self._walked:
+                continue
+            try:
+                entries = remote.list_folder(folder)
+            except FileNotFoundError:
+                if folder == start:
+                    raise no_such_path(start) from None
+                continue
+            except PermissionError as error:
+                if folder == start:
+                    raise _denied(start, error) from None
+                self._cannot_reach(folder, f"the folder cannot be listed: {error.strerror}")
+                continue
+            self._walked.add(folder)
+            seen = [entry for entry in entries if not is_passed_over(entry.name)]
+            for entry in seen:
+                if not entry.is_folder and is_photo_name(entry.name):
+                    self.photos.setdefault(entry.photo.path, entry.photo)
+            waiting += [entry.photo.path for entry in reversed(seen) if entry.is_folder]
+            if self._on_folder is not None:
+                self._on_folder(len(self.photos))
 
     def add_links(self) -> None:
         """Takes the links to photos that were not found themselves."""
@@ -260,7 +373,7 @@ class _Walk:
                         below.append(target)
                 elif entry.is_dir(follow_symlinks=False):
                     below.append(entry.path)
-                elif _is_photo_name(entry.name) and entry.is_file(follow_symlinks=False):
+                elif is_photo_name(entry.name) and entry.is_file(follow_symlinks=False):
                     self._add(entry.path, entry.stat(follow_symlinks=False))
             except OSError as error:
                 if not _leads_nowhere(error):
@@ -270,7 +383,7 @@ class _Walk:
         return below
 
     def _cannot_reach(self, path: str, reason: str) -> None:
-        self.unreadable.append(FailedPhoto(path=Path(path), reason=reason))
+        self.unreadable.append(FailedPhoto(path=photo_path(path), reason=reason))
 
     def _linked_folder(self, folder: str, entry: os.DirEntry[str]) -> str | None:
         """The real folder that a link leads to, None when there is none to walk."""
@@ -280,7 +393,7 @@ class _Walk:
                 return None
             self.starts.add(target)
             return target
-        if _is_photo_name(entry.name) and entry.is_file():
+        if is_photo_name(entry.name) and entry.is_file():
             self._links.append(entry.path)
         return None
 
@@ -301,5 +414,13 @@ def _refuse_on_fault(error: Exception, shown: str) -> None:
         raise MachineFault(f"{shown} cannot be read just now: {fault}", fault.cure)
 
 
-def _is_photo_name(name: str) -> bool:
+def _denied(url: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"{printable(url)} cannot be read ({error.strerror}); check who may read it, and as whom "
+        "it is read"
+    )
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file of this name is read as a photo."""
     return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES

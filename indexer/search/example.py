@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dcsearch.errors import PhotoError, UsageError
 from indexer.photos.paths import printable
+from indexer.photos.scan import look_at
 from indexer.search.named import known_photo
 from indexer.store.contract import Store
 from indexer.store.records import DONE, KnownPhoto
@@ -162,8 +163,8 @@ def _indexed(database: Store, name: str) -> tuple[KnownPhoto | None, bool]:
     if photo is None:
         return None, False
     with contextlib.suppress(OSError):
-        status = os.stat(photo.path)
-        same = (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns)
+        now = look_at(photo.path)
+        same = (now.size, now.mtime_ns) == (photo.size, photo.mtime_ns)
         return photo, same and photo.state == DONE
     return photo, photo.state == DONE
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from dcsearch.errors import Cure, DcsearchError, IndexUnusable
 from indexer.photos.paths import printable
 from indexer.photos.scan import is_gone
+from indexer.photos.url import is_url
 from indexer.store.records import PhotoRegions
 
 
@@ -21,7 +22,8 @@ class Selection:
         """Take what is asked of a photo.
 
         Args:
-            present: it is still there.
+            present: it is still there; taken for granted of URLs, for which many requests would
+                have to be waited for.
             unique: no better one has the same content.
         """
         self.gone: dict[int, Path] = {}
@@ -38,7 +40,7 @@ class Selection:
         """Whether a photo is shown."""
         if photo_id in self.copies or photo_id in self.gone:
             return False
-        if self._present and is_gone(str(photo.path)):
+        if self._present and not is_url(photo.path) and is_gone(str(photo.path)):
             self.gone[photo_id] = photo.path
             return False
         if not self._unique or photo.content_hash is None:

@@ -15,6 +15,7 @@ from dcsearch.errors import UsageError
 from indexer.photos.folding import folded, normalised
 from indexer.photos.path_glob import path_matcher, plain_part
 from indexer.photos.paths import absolute_path, path_text, printable, text_path
+from indexer.photos.url import canonical_url, is_url
 from indexer.store.records import DONE
 from indexer.store.schema import Photo
 from indexer.store.values import is_text
@@ -156,15 +157,20 @@ def listed_paths(data: bytes) -> frozenset[str]:
     Args:
         data: a path a line; or each ended by NUL, if there is any NUL. Relative paths are relative
             to the current folder; empty ones are passed over. A byte order mark tells UTF-8 and
-            UTF-16 as Windows writes them; without one, paths are bytes.
+            UTF-16 as Windows writes them; without one, paths are bytes. URLs are taken too.
+
+    Raises:
+        UsageError: a URL has a password.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = os.fsencode(data.decode("utf-16", "replace"))
     data = data.removeprefix(codecs.BOM_UTF8)
     names = data.split(b"\0") if b"\0" in data else data.replace(b"\r\n", b"\n").split(b"\n")
-    paths = (os.path.split(_absolute(os.fsdecode(name))) for name in names if name)
+    texts = [os.fsdecode(name) for name in names if name]
+    urls = [canonical_url(text) for text in texts if is_url(text)]
+    paths = (os.path.split(_absolute(text)) for text in texts if not is_url(text))
     real = functools.cache(os.path.realpath)  # most photos share their folder with others
-    return frozenset(os.path.join(real(folder), name) for folder, name in paths)
+    return frozenset(urls).union(os.path.join(real(folder), name) for folder, name in paths)
 
 
 def _absolute(name: str) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from indexer.photos.drawn import DRAWN
 from indexer.photos.scan import FailedPhoto, within
+from indexer.photos.url import photo_path
 from indexer.store.records import (
     DONE,
     ERROR,
@@ -92,7 +93,7 @@ def indexed_photo(connection: Connection, which: int | str) -> tuple[int, Indexe
         Photo.error,
         Photo.taken_at,
     )
-    is_meant = Photo.id == which if isinstance(which, int) else Photo.path == Path(which)
+    is_meant = Photo.id == which if isinstance(which, int) else Photo.path == photo_path(which)
     row = connection.execute(select(*columns).where(is_meant)).first()
     if row is None:
         return None
@@ -172,4 +173,4 @@ def _outermost(folders: set[str]) -> tuple[Path, ...]:
     for folder in sorted(folders, key=lambda folder: folder.split(os.sep)):
         if not (outermost and within(folder, outermost[-1])):
             outermost.append(folder)
-    return tuple(Path(folder) for folder in outermost)
+    return tuple(photo_path(folder) for folder in outermost)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from sqlalchemy import (
 from dcsearch.errors import Cure, IndexUnusable
 from indexer.answer import Answer
 from indexer.photos.paths import path_text
+from indexer.photos.url import photo_path
 from indexer.store import filters, history, inventory
 from indexer.store.filters import PhotoFilter
 from indexer.store.records import (
@@ -341,7 +341,7 @@ class SqlReading(ABC):
             if sound and sums is not None:
                 sound = sums[-4:] == sum_of_captions(captions)
             try:
-                path = Path(stored_path(text))
+                path = photo_path(stored_path(text))
             except ValueError:
                 sound = False
             if photo is None or not sound:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from indexer.photos.paths import path_text
+from indexer.photos.url import photo_path
 from indexer.store.values import (
     CheckedBigInteger,
     CheckedBoolean,
@@ -56,7 +57,7 @@ class PathText(CheckedText):
         Raises:
             ValueError: no path is stored so.
         """
-        return None if value is None else Path(stored_path(value))
+        return None if value is None else photo_path(stored_path(value))
 
     def is_sound(self, value: Any) -> bool:
         """What the text could be turned into is a path."""
@@ -126,11 +127,11 @@ class Model(Base):
 class Photo(Base):
     """A photo: one row for one path, which moves with the photo's content.
 
-    `size` (bytes) and `mtime_ns` are those of the file when it was last read; `width` and
-    `height` are upright pixels; `taken_at` is the camera's local time; `camera` is its make and
-    model, "" where the photo names none, None until that is read; `indexed_at` is None where it
-    waits to be described again by the model that described it; `stamp` is another number whenever
-    the photo's codes were written anew.
+    `size` (bytes) and `mtime_ns` are those of the file when it was last read, as `FoundPhoto` has
+    them; `width` and `height` are upright pixels; `taken_at` is the camera's local time; `camera`
+    is its make and model, "" where the photo names none, None until that is read; `indexed_at` is
+    None where it waits to be described again by the model that described it; `stamp` is another
+    number whenever the photo's codes were written anew.
     """
 
     __tablename__ = "photo"

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from indexer.photos.paths import text_path
+from indexer.photos.url import is_url
 
 
 class _DamagedValue:
@@ -178,7 +179,7 @@ def stored_path(value: Any) -> str:
     Raises:
         ValueError: no path is stored so.
     """
-    if not is_text(value) or "\0" in value or not os.path.isabs(value):
+    if not is_text(value) or "\0" in value or not (os.path.isabs(value) or is_url(value)):
         raise ValueError(f"{value!r} is no path of a photo")
     return text_path(value)
 

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Table, bindparam, delete, insert, literal, select, update
 
 from indexer.answer import Answer
+from indexer.photos.url import photo_path
 from indexer.store import history
 from indexer.store.reading import SqlReading
 from indexer.store.records import (
@@ -113,7 +114,9 @@ class SqlWriting(SqlReading):
     def copy(self, file: PhotoFile, source: int | str) -> None:
         """See `Writing`."""
         self.take_turn()
-        is_source = Photo.id == source if isinstance(source, int) else Photo.path == Path(source)
+        is_source = (
+            Photo.id == source if isinstance(source, int) else Photo.path == photo_path(source)
+        )
         twin = self.connection.execute(
             select(
                 Photo.id,
@@ -176,7 +179,7 @@ class SqlWriting(SqlReading):
                 [
                     {
                         "photo_id": move.photo_id,
-                        "to_path": Path(move.file.path),
+                        "to_path": photo_path(move.file.path),
                         "to_size": move.file.size,
                         "to_mtime_ns": move.file.mtime_ns,
                         "to_state": move.state,
@@ -300,7 +303,7 @@ class SqlWriting(SqlReading):
             "mtime_ns": file.mtime_ns,
             "stamp": int.from_bytes(os.urandom(8), signed=True),
         }
-        photo_id = self._upsert(_PHOTO, {"path": Path(file.path)}, values, {})
+        photo_id = self._upsert(_PHOTO, {"path": photo_path(file.path)}, values, {})
         self.connection.execute(delete(Region).where(Region.photo_id == photo_id))
         self.connection.execute(delete(RegionCodes).where(RegionCodes.photo_id == photo_id))
         return photo_id

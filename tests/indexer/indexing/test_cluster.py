@@ -88,7 +88,7 @@ def fake(folder: Path, pause: float = 0.0, deadly: bytes | None = None) -> Descr
 
 def run(
     store: SQLiteStore,
-    photos: Path,
+    photos: Path | str,
     address: str,
     make: Any,
     *,
@@ -137,6 +137,17 @@ def test_workers_find_what_one_process_finds(
         assert 1 <= len(list(working.iterdir())) <= 3  # one for each core, if they start in time
         again = run(store, photos, address, make)
         assert outcome(again) == {"found": 25, "unchanged": 24, "still_failed": ["broken.jpg"]}
+
+
+def test_workers_read_urls_themselves(
+    address: str, photos: Path, working: Path, tmp_path: Path
+) -> None:
+    make = functools.partial(fake, working)
+    with new_index(tmp_path / "index.db") as store:
+        report = run(store, f"file://{photos}", address, make, workers=1)
+        assert outcome(report) == {"found": 24, "indexed": 24, "regions": 72}
+        found = {row["path"]: row["regions"] for row in content(store)}
+        assert found == {f"file://{row['path']}": row["regions"] for row in alone(tmp_path, photos)}
 
 
 def test_workers_that_are_killed_are_replaced(

@@ -525,3 +525,16 @@ def test_the_status_counts_what_there_is(store: Store) -> None:
     assert status.folders == (Path("/p"), Path("/q"))
     assert [(one.path, one.reason) for one in status.failures] == [(Path("/q/e.jpg"), "broken")]
     assert status.indexed_last is not None
+
+
+def test_urls_are_kept_as_they_are(store: Store) -> None:
+    urls = [f"s3://b/p/{name}" for name in ("a #?%.jpg", "q//é 漢.jpg", "q/b.jpg")]
+    fill(store, described("/b/p/q/b.jpg", "a dog"), *(described(url, "a dog") for url in urls))
+    with store.reading() as index:
+        assert {photo.path for photo in index.photos(below="s3://b/p")} == set(urls)
+        assert {photo.path for photo in index.photos(below="s3://b/p/q")} == set(urls[1:])
+        assert {photo.path for photo in index.photos(at=urls)} == set(urls)
+        ids = [photo.id for photo in index.photos(at=urls)]
+        assert {str(facts.path) for facts in index.facts(ids).values()} == set(urls)
+        assert {str(folder) for folder in index.status().folders} == {"/b/p/q", "s3://b/p"}
+        assert list(index.matching(PhotoFilter(path_glob="s3://b/p/q/*"))) == sorted(ids[1:])
