@@ -1,13 +1,14 @@
 #!/bin/sh
 # Makes the weights that ship from their data: three training runs of a small network, which is refined, two
-# of one with several maps, which begins with its words, and refining, measuring and words of that.
+# of one with several maps, which begins with its words and is refined, a longer one of that, and refining,
+# measuring and words of the result.
 #
 #   examples/train_default.sh DATA MORE MOBILENET DETECTOR OUTPUT
 #
 # DATA and MORE are folders with train.jsonl, the first with val.jsonl too; MOBILENET is a safetensors file
 # of ImageNet's weights, DETECTOR one of a detector's, both of MobileNetV2 in torchvision's layout; OUTPUT
 # is the folder for the runs, in which the weights will be default.safetensors. Give the same command again
-# to go on after an interruption. Some seven hours on two CPU cores. The steps are those of
+# to go on after an interruption. Some eight hours on two CPU cores. The steps are those of
 # dcsearch/weights/default.md.
 set -eu
 
@@ -54,9 +55,16 @@ train "$output/fourth" "$data" "$more:0.7" --start "$output/small.safetensors" \
 train "$output/fifth" "$data" "$more:0.7" --start "$output/fourth/model.safetensors" --freeze 5 \
     --rare .02 --steps 900 --parts 2 --learning-rate 6e-4 --recognition-rate 2.4e-4 \
     --backbone-rate 1.6e-4 --warm-up 50 --seed 2 --name default
+if [ ! -f "$output/pyramid.safetensors" ]; then
+    dcsearch refine "$data" --output "$output/pyramid.safetensors" \
+        --model "$output/fifth/model.safetensors" --views 1 --steps 400
+fi
+train "$output/sixth" "$data" "$more:0.7" --start "$output/pyramid.safetensors" --freeze 5 \
+    --rare .02 --steps 5000 --parts 2 --learning-rate 8e-4 --recognition-rate 3e-4 \
+    --backbone-rate 2e-4 --warm-up 100 --seed 3 --name default
 if [ ! -f "$output/refined.safetensors" ]; then
     dcsearch refine "$data" --output "$output/refined.safetensors" \
-        --model "$output/fifth/model.safetensors" --views 1 --steps 400
+        --model "$output/sixth/model.safetensors" --views 1 --steps 400
 fi
 dcsearch model calibrate "$data" --output "$output/default.safetensors" \
     --model "$output/refined.safetensors" --force

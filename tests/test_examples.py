@@ -445,8 +445,8 @@ def test_the_demo_says_when_nothing_was_found(listener: Path) -> None:
     )
 
 
-RUNS = ("first", "second", "third", "fourth", "fifth")
-FILES = ("small", "refined", "default")
+RUNS = ("first", "second", "third", "fourth", "fifth", "sixth")
+FILES = ("small", "pyramid", "refined", "default")
 
 
 def run_train_default(listener: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -480,7 +480,7 @@ def test_the_shipped_weights_are_made_by_the_commands_of_their_card(listener: Pa
         )
     ]
     called = (listener / "calls").read_text().splitlines()
-    assert len(called) == len(told) == 9
+    assert len(called) == len(told) == 11
     for call, words in zip(called, told, strict=True):
         assert call.split("|")[:-1] == words
 
@@ -500,7 +500,7 @@ def test_an_interrupted_training_of_the_shipped_weights_is_taken_up_again(listen
     (listener / "train-exit").unlink()
     assert run_train_default(listener, *again).returncode == 0
     assert [call.split("|")[0] for call in (listener / "calls").read_text().splitlines()[1:]] == [
-        *("train", "train", "train", "train", "refine", "model", "model")
+        *("train", "train", "train", "train", "refine", "train", "refine", "model", "model")
     ]
 
 

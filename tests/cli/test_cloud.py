@@ -171,8 +171,9 @@ def test_packages_that_are_missing(
 @pytest.fixture
 def s3(drawn: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A server of S3 with photos in s3://bucket/p, and who may read them in the environment."""
-    pytest.importorskip("s3fs", reason="the extra cloud is not installed")
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    needs = "pip install -e '.[cloud]' 'moto[s3]' flask flask-cors, in an environment of its own"
+    pytest.importorskip("s3fs", reason=needs)
+    server_module = pytest.importorskip("moto.server", reason=needs)
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "key"),
         ("AWS_SECRET_ACCESS_KEY", "SECRET"),
