@@ -161,7 +161,7 @@ def plain_loop(
         best = []
         for probe in engine.probes.vectors:
             near = engine.vectors(regions.codes) @ probe
-            best.append(max(20 * near + 2 * np.log(regions.objectness)))
+            best.append(max(15 * near + 3 * np.log(regions.objectness)))
         return 0.3 * float(np.mean(best) - engine.probes.level)
 
     phrases = [read_phrase(text, searcher.vocabulary) for text in question.phrases]
@@ -171,7 +171,7 @@ def plain_loop(
         for column, phrase in enumerate(phrases):
             prior = np.log(np.exp(values(landmarks, phrase)).mean())
             scores[:, column] = values(regions.codes, phrase) - prior
-            scores[:, column] += 2 * np.log(regions.objectness) - less_of_photo(regions)
+            scores[:, column] += 3 * np.log(regions.objectness) - less_of_photo(regions)
         alignment = align(question, boxes=regions.boxes, scores=scores, width=WIDTH, height=HEIGHT)
         if alignment is not None:
             answered = tuple(

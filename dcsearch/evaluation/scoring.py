@@ -19,6 +19,7 @@ from dcsearch.errors import UsageError
 from dcsearch.evaluation.progress import Progress, silent
 from dcsearch.scoring.best_regions import best_regions
 from dcsearch.scoring.formula import (
+    COSINE_WEIGHT,
     HUBNESS_WEIGHT,
     OBJECTNESS_WEIGHT,
     SCORES,
@@ -123,12 +124,12 @@ def other_scorings(chosen: Scoring, *, embedding: bool, probes: bool) -> list[Sc
     ]
     if embedding:
         scorings += [
-            Scoring(likelihood=share, similarity=20.0, objectness_weight=weight)
+            Scoring(likelihood=share, similarity=COSINE_WEIGHT, objectness_weight=weight)
             for share, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
         ]
         scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
         scorings += [
-            Scoring(likelihood=0.5, similarity=weight) for weight in (10.0, 15.0, 30.0, 40.0)
+            Scoring(likelihood=0.5, similarity=weight) for weight in (10.0, 20.0, 30.0, 40.0)
         ]
     if probes:
         scorings += [replace(chosen, hubness=weight) for weight in (0.0, 0.15, 0.6)]

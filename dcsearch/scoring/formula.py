@@ -3,7 +3,7 @@
     score(region, phrase)  = value - prior + phrase-free part
     value                  = w log p(phrase | region) + v cos(phrase, region)
     prior                  = log of the mean of exp(value) over landmarks, regions in general
-    phrase-free part       = 2 log objectness(region) - 0.3 hubness(photo)
+    phrase-free part       = 3 log objectness(region) - 0.3 hubness(photo)
 
 Natural logarithms; 0 means no more than chance. w and v are chosen by `Score`. The prior makes
 scores of different phrases comparable; objectness prefers the box around a whole object among boxes
@@ -29,9 +29,9 @@ Term = Literal["log_likelihood", "cosine"]
 Terms = Mapping[Term, Floats]
 TERMS: tuple[Term, ...] = ("log_likelihood", "cosine")
 
-OBJECTNESS_WEIGHT = 2.0
-HUBNESS_WEIGHT = 0.3  # docs/evaluation.md
-COSINE_WEIGHT = 20.0
+OBJECTNESS_WEIGHT = 3.0  # docs/evaluation.md
+HUBNESS_WEIGHT = 0.3
+COSINE_WEIGHT = 15.0
 _LEAST_OBJECTNESS = 1e-6
 
 

@@ -29,7 +29,7 @@ from indexer.candidates.segment import PARTS, SUMS, DescribedPhotos, Segment, op
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-FORMAT = 4
+FORMAT = 5
 SAMPLED_PHOTOS = 400  # that the projection is made from
 _SEGMENTS = 8  # before they are merged
 _DEAD = 0.3  # share of a segment's photos that may have gone before it is made again

@@ -104,7 +104,7 @@ def test_the_json_of_a_query_has_the_documented_fields(program: Query) -> None:
             assert max(region["log_likelihood"], region["log_prior"]) < 0
             assert 0 < region["objectness"] < 1
             evidence = region["log_likelihood"] - region["log_prior"]
-            added = 2 * math.log(region["objectness"])
+            added = 3 * math.log(region["objectness"])
             assert region["score"] == pytest.approx(evidence + added, abs=1e-3)
     assert len(found["results"][0]["regions"]) == 4
 

@@ -510,7 +510,7 @@ def test_each_scoring_has_its_row(world: World) -> None:
     ],
 )
 def test_a_scoring_is_named_by_what_differs_from_a_query(own: dict[str, Any], name: str) -> None:
-    assert Scoring(**{"likelihood": 0.5, "similarity": 20.0, **own}).name == name
+    assert Scoring(**{"likelihood": 0.5, "similarity": 15.0, **own}).name == name
 
 
 def test_other_scorings_are_each_another_one() -> None:

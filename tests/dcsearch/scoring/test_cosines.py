@@ -297,7 +297,7 @@ def test_a_scoring_is_named_by_its_weights() -> None:
     assert Scoring(similarity=10.0).name == "likelihood 1, similarity 10"
     assert Scoring(likelihood=0.25).name == "likelihood 0.25, similarity 0"
     assert Scoring(likelihood=0.0, similarity=5.5).name == "likelihood 0, similarity 5.5"
-    assert Scoring(likelihood=0.5, similarity=20.0).name == "fused"
-    assert Scoring(likelihood=0.0, similarity=20.0).name == "embedding"
+    assert Scoring(likelihood=0.5, similarity=15.0).name == "fused"
+    assert Scoring(likelihood=0.0, similarity=15.0).name == "embedding"
     named = Scoring(mean="probability", end=False, likelihood=2.0, similarity=1.0)
     assert named.name == "mean probability, without END, likelihood 2, similarity 1"

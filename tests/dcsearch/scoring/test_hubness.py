@@ -83,17 +83,17 @@ def test_hubness_by_hand() -> None:
     vectors = np.array([[1, 0], [0.6, 0.8], [0, -1]], dtype=np.float32)
     objectness = np.array([-1.0, -3.0, 0.0], dtype=np.float32)
     probes = Probes(np.array([[1, 0], [0, 1]], dtype=np.float32), 4.0)
-    # Of the first photo the best for (1, 0) is 20 - 1, for (0, 1) 16 - 3; the second has nothing;
-    # the third 0 and -20.
+    # Of the first photo the best for (1, 0) is 15 - 1, for (0, 1) 12 - 3; the second has nothing;
+    # the third 0 and -15.
     found = hubness(vectors, objectness, np.array([0, 2, 2]), probes)
     assert found.dtype == np.float32
-    assert_allclose(found, [16 - 4, 0, -10 - 4], rtol=1e-6)
+    assert_allclose(found, [11.5 - 4, 0, -7.5 - 4], rtol=1e-6)
     added = Weights().hubness_score(found, np.array([2, 0, 1]))
     assert HUBNESS_WEIGHT == 0.3
     assert added.dtype == np.float32
-    assert_allclose(added, [-3.6, -3.6, 4.2], rtol=1e-6)
+    assert_allclose(added, [-2.25, -2.25, 3.45], rtol=1e-6)
     half = Weights(hubness=0.5).hubness_score(found, np.array([2, 0, 1]))
-    assert_allclose(half, [-6, -6, 7], rtol=1e-6)
+    assert_allclose(half, [-3.75, -3.75, 5.75], rtol=1e-6)
 
 
 def test_where_there_is_nothing_hubness_is_nothing() -> None:
@@ -116,7 +116,7 @@ def by_definition(quick: RegionScorer[NumpyEngine], photo: Description) -> float
     for probe in quick.probes.vectors:
         cosines = [float(vector @ probe) for vector in quick.engine.vectors(photo.codes)]
         scores = zip(cosines, photo.objectness.tolist(), strict=True)
-        best.append(max(20 * cosine + 2 * math.log(thing) for cosine, thing in scores))
+        best.append(max(15 * cosine + 3 * math.log(thing) for cosine, thing in scores))
     return sum(best) / len(best) - quick.probes.level
 
 
@@ -137,7 +137,7 @@ def test_all_photos_at_once_are_as_one_at_a_time_and_in_torch_as_in_numpy(
         mixed = torch_scorer(probing, score, device="cpu")
         assert_allclose(mixed.hubness(CODES, OBJECTNESS, COUNTS), found, atol=1e-4)
     added = quick.phrase_free(CODES, OBJECTNESS, COUNTS)
-    expected = 2 * np.log(OBJECTNESS) - 0.3 * np.repeat(found, COUNTS)
+    expected = 3 * np.log(OBJECTNESS) - 0.3 * np.repeat(found, COUNTS)
     assert added.dtype == np.float32
     assert_allclose(added, expected, atol=1e-5)
     assert quick.hubness(CODES[:0], OBJECTNESS[:0], NOTHING).shape == (0,)
@@ -255,7 +255,7 @@ def test_a_weight_of_hubness_is_a_number_from_nothing_up(weight: float) -> None:
 
 def test_a_scoring_tells_another_weight() -> None:
     assert Scoring(hubness=0.0).name == "hubness 0"
-    assert Scoring(hubness=0.5, similarity=20.0, likelihood=0.5).name == "hubness 0.5, fused"
+    assert Scoring(hubness=0.5, similarity=15.0, likelihood=0.5).name == "hubness 0.5, fused"
 
 
 # the cache

@@ -76,7 +76,7 @@ def test_the_probabilities_of_all_words_at_large_sum_to_1(tiny_checkpoint_path: 
 
 def test_evidence_is_the_likelihood_less_the_prior_and_with_objectness() -> None:
     likelihood = np.array([[-1.0, -5.0], [-3.0, -4.0]])
-    objectness = np.array([1.0, np.exp(-0.5)])
+    objectness = np.array([1.0, np.exp(-1 / 3)])
     phrase_free = Weights().objectness_score(objectness)
     scores = region_scores(likelihood, np.array([-2.0, -6.0]), phrase_free)
     np.testing.assert_allclose(scores, [[1.0, 1.0], [-2.0, 1.0]])

@@ -141,7 +141,7 @@ def test_a_score_is_value_less_prior_and_the_phrase_free_part(
     objectness = np.linspace(0.1, 1.0, 12)
     scores = scorer.scores(codes(12), objectness, np.array([12]), phrases)
     priors = [scorer.prior(phrase).value for phrase in phrases]
-    expected = scorer.values(codes(12), phrases) - priors + 2 * np.log(objectness)[:, None]
+    expected = scorer.values(codes(12), phrases) - priors + 3 * np.log(objectness)[:, None]
     assert_allclose(scores, expected, atol=1e-4)
 
 

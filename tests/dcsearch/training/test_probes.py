@@ -79,7 +79,7 @@ def test_the_level_is_what_the_photos_come_to(drawn_photos: list[AnnotatedPhoto]
         found = find_regions(model, photo)
         with torch.no_grad():
             cosines = model.embedding.embed_regions(found.encoded) @ probes.T
-        scores = 20 * cosines + 2 * torch.sigmoid(found.objectness).log()[:, None]
+        scores = 15 * cosines + 3 * torch.sigmoid(found.objectness).log()[:, None]
         expected.append(scores.amax(dim=0).mean().item())
     assert level_of(model, probes, drawn_photos) == pytest.approx(np.mean(expected), abs=1e-4)
     alone = level_of(model, probes, drawn_photos, seed=3, most=1)

@@ -261,7 +261,7 @@ def plain_loop(searcher: Searcher, question: Question, examples: dict[str, Examp
             words = searcher.engine.word_log_likelihoods(codes, phrase)
             said = words.sum(axis=1, dtype=np.float64)
             near = searcher.engine.cosines(codes, [phrase])[:, 0]
-            return 0.5 * said + 20.0 * near
+            return 0.5 * said + 15.0 * near
         one, others = examples[text].code - mean, codes - mean
         lengths = np.linalg.norm(one) * np.linalg.norm(others, axis=1)
         cosines: np.ndarray = others @ one / lengths
@@ -274,7 +274,7 @@ def plain_loop(searcher: Searcher, question: Question, examples: dict[str, Examp
     answers = []
     for number, (path, regions) in enumerate(PHOTOS.items(), start=1):
         columns = [likely(regions.codes, text) - priors[text] for text in question.phrases]
-        scores = np.stack(columns, axis=1) + 2 * np.log(regions.objectness)[:, None]
+        scores = np.stack(columns, axis=1) + 3 * np.log(regions.objectness)[:, None]
         alignment = align(question, boxes=regions.boxes, scores=scores, width=WIDTH, height=HEIGHT)
         if alignment is not None and number not in left_out:
             answers.append(
@@ -353,7 +353,7 @@ def test_the_parts_of_a_score_add_up(index: Index) -> None:
     assert region.log_likelihood is not None
     assert region.log_prior is not None
     assert abs(region.log_likelihood) <= CONCENTRATION
-    added = 2 * math.log(region.objectness)
+    added = 3 * math.log(region.objectness)
     assert result.score == region.score
     assert region.score == pytest.approx(region.log_likelihood - region.log_prior + added)
 

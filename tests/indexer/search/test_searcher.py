@@ -70,7 +70,7 @@ QUESTIONS = {
         terms=(DOG, CUP),
         relations=(Relation("above", CAT), Relation("overlaps", Term("a man", 2))),
     ),
-    "count": Question(terms=(DOG,), count=Count(">=", 2)),
+    "count": Question(terms=(DOG,), count=Count(">=", 2), min_score=-1.0),
     "count of one": Question(terms=(DOG,), count=Count("=", 1)),
     "large": Question(terms=(DOG, CAT), min_area=0.1),
     "good": Question(terms=(DOG,), min_score=0.5),
@@ -268,7 +268,7 @@ def test_what_the_embedding_proposes_is_looked_at_first(
         vector = searcher.engine.embedding.phrase(read_phrase(text, searcher.vocabulary))
         near = searcher.engine.embedding.scale * searcher.engine.vectors(landmarks) @ vector
         plane = Plane(searcher.cache.current().projection(landmarks), near)
-        guessed = plane(points) + 2 * np.log(
+        guessed = plane(points) + 3 * np.log(
             np.concatenate([regions.objectness for regions in PHOTOS.values()])
         )
         best = np.sort(guessed)[::-1]
@@ -323,7 +323,7 @@ def test_few_regions_are_looked_at(searcher: Searcher, monkeypatch: pytest.Monke
     "question",
     [
         Question(terms=(Term("a dog"),), without=(Term("a red dog"), Term("a blue dog"))),
-        Question(terms=(DOG,), count=Count(">=", 2)),
+        Question(terms=(DOG,), count=Count(">=", 2), min_score=-1.0),
         Question(terms=(DOG,), count=Count("<", 3)),
         Question(terms=(Term("a dog"),), relations=(Relation("inside", CAT),)),
     ],
@@ -448,7 +448,7 @@ def test_when_questions_were_asked_does_not_change_scores(
 # scores
 
 
-def test_a_score_is_likelihood_less_prior_and_twice_the_objectness(searcher: Searcher) -> None:
+def test_a_score_is_likelihood_less_prior_and_three_times_the_objectness(searcher: Searcher) -> None:
     question = Question(terms=(Term("a red dog", 2), CAT, Term("a cup", 0.5)))
     answer = ask(searcher, question, score="likelihood")
     assert len(answer.results) == 10
@@ -459,7 +459,7 @@ def test_a_score_is_likelihood_less_prior_and_twice_the_objectness(searcher: Sea
             assert region.log_likelihood < 0
             assert region.log_prior < 0
             evidence = region.log_likelihood - region.log_prior
-            assert region.score == pytest.approx(evidence + 2 * np.log(region.objectness))
+            assert region.score == pytest.approx(evidence + 3 * np.log(region.objectness))
         dog, cat, cup = (region.score for region in result.regions)
         assert result.score == pytest.approx((2 * dog + cat + 0.5 * cup) / 3.5)
     scores = [result.score for result in answer.results]
@@ -571,7 +571,7 @@ def test_all_that_were_counted_are_shown(searcher: Searcher) -> None:
     assert answer.results
     for result in answer.results:
         assert len(result.regions) >= 2
-        assert all(region.score >= 0 for region in result.regions)
+        assert all(region.score >= -1 for region in result.regions)
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -691,7 +691,7 @@ def test_photos_alike_in_everything_can_be_asked(tmp_path: Path, header: Checkpo
         assert paths(answer) == ["/0.jpg", "/1.jpg", "/2.jpg"]
         assert [len(result.regions) for result in answer.results] == [1, 1, 1]
         # The prior is the likelihood of every region, so evidence is that of the objectness.
-        assert answer.results[0].score == pytest.approx(2 * np.log(0.5), abs=1e-4)
+        assert answer.results[0].score == pytest.approx(3 * np.log(0.5), abs=1e-4)
 
 
 # what cannot be asked
