@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
+import torch
 
 from dcsearch.checkpoint.checkpoint import save_checkpoint
 from dcsearch.vocabulary import Vocabulary
 from indexer import Answer, Index
 from indexer.models.loaded import LoadedModel
+from indexer.store.records import IndexModel
 from tests.conftest import WORDS, tiny_model
 from tests.faults.trial import Failed, Verdict
 from tests.indexer_fixtures import FakeDescriber, FakePrepared, FakeSeen, draw
@@ -162,6 +164,11 @@ def received(pipe: int) -> list[int]:
 class _StandIn(FakeDescriber):
     """Sees what `FakeDescriber` sees, as codes that differ as those of a network do."""
 
+    def __init__(self, model: IndexModel) -> None:
+        super().__init__(model, code_size=CODE_SIZE)
+        self.device = torch.device("cpu")
+        self.bfloat16 = False
+
     def describe(self, photos: Sequence[FakePrepared]) -> list[FakeSeen]:
         """Three regions of each photo."""
         return [
@@ -176,4 +183,4 @@ def _codes(seed: int) -> np.ndarray[Any, Any]:
 
 
 def _stand_in(self: LoadedModel) -> Any:
-    return _StandIn(self.record, code_size=CODE_SIZE)
+    return _StandIn(self.record)

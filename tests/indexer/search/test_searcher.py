@@ -459,7 +459,8 @@ def test_a_score_is_likelihood_less_prior_and_three_times_the_objectness(searche
             assert region.log_likelihood < 0
             assert region.log_prior < 0
             evidence = region.log_likelihood - region.log_prior
-            assert region.score == pytest.approx(evidence + 3 * np.log(region.objectness))
+            expected = evidence + 3 * np.log(region.objectness)
+            assert region.score == pytest.approx(expected, abs=1e-7)
         dog, cat, cup = (region.score for region in result.regions)
         assert result.score == pytest.approx((2 * dog + cat + 0.5 * cup) / 3.5)
     scores = [result.score for result in answer.results]
