@@ -164,11 +164,14 @@ def test_it_runs_without_containers(
         for _ in range(4):
             found = client.get(f"{balancer}api/v1/search", params={"q": "a dog"})
             assert len(found.raise_for_status().json()["results"]) == 3
+    assert process.stdout is not None
+    for line in process.stdout:  # until it is told
+        if line == "server 1 has ended with -9\n":
+            break
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate()
     assert process.returncode == 0
     assert rest.splitlines()[-1] == "ended"
-    assert "server 1 has ended with -9" in rest
     assert not marked()
     for port in re.findall(r"127\.0\.0\.1:(\d+)", told):
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):

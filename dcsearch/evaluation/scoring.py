@@ -113,7 +113,7 @@ def other_scorings(chosen: Scoring, *, embedding: bool, probes: bool) -> list[Sc
     """
     scorings = [
         Scoring(mean=mean, objectness_weight=weight)
-        for mean, weight in itertools.product(MEANS, (0.0, 1.0, 2.0, 4.0))
+        for mean, weight in itertools.product(MEANS, (0.0, 1.0, 3.0, 6.0))
     ]
     scorings += [
         Scoring(end=False),
@@ -125,7 +125,7 @@ def other_scorings(chosen: Scoring, *, embedding: bool, probes: bool) -> list[Sc
     if embedding:
         scorings += [
             Scoring(likelihood=share, similarity=COSINE_WEIGHT, objectness_weight=weight)
-            for share, weight in itertools.product((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
+            for share, weight in itertools.product((0.0, 0.5, 1.0), (2.0, 3.0, 4.0))
         ]
         scorings += [Scoring(similarity=weight) for weight in (5.0, 10.0)]
         scorings += [

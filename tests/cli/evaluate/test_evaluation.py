@@ -658,24 +658,24 @@ def test_the_same_seeds_give_the_same_figures(
 def test_a_sweep_has_a_row_for_each_choice(evaluate: Evaluate) -> None:
     rows = rows_of(evaluate("--sweep", "--json", "--score", "likelihood"))
     means = ("", "mean probability, ")
-    products = [f"FCLN, {mean}objectness {weight}" for mean in means for weight in (0, 1, 4)]
+    products = [f"FCLN, {mean}objectness {weight}" for mean in means for weight in (0, 1, 6)]
     assert set(rows) == {
         "FCLN, likelihood",
         "FCLN, mean probability",
         *products,
         "FCLN, fused",
-        *(f"FCLN, objectness {weight}, fused" for weight in (1, 3)),
+        *(f"FCLN, objectness {weight}, fused" for weight in (2, 4)),
         "FCLN, embedding",
-        *(f"FCLN, objectness {weight}, embedding" for weight in (1, 3)),
-        "FCLN, likelihood 1, similarity 20",
-        *(f"FCLN, objectness {weight}, likelihood 1, similarity 20" for weight in (1, 3)),
+        *(f"FCLN, objectness {weight}, embedding" for weight in (2, 4)),
+        "FCLN, likelihood 1, similarity 15",
+        *(f"FCLN, objectness {weight}, likelihood 1, similarity 15" for weight in (2, 4)),
         "FCLN, without END",
         "FCLN, per word",
         "FCLN, unknown words spoken",
         "FCLN, mean probability, prior 1",
         "FCLN, mean probability, per word",
         *(f"FCLN, likelihood 1, similarity {weight}" for weight in (5, 10)),
-        *(f"FCLN, likelihood 0.5, similarity {weight}" for weight in (10, 15, 30, 40)),
+        *(f"FCLN, likelihood 0.5, similarity {weight}" for weight in (10, 20, 30, 40)),
     }
     assert next(iter(rows)) == "FCLN, likelihood"  # what was chosen comes first
     assert len({tuple(own) for own in rows.values()}) == 1  # of the same columns
