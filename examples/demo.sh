@@ -30,7 +30,7 @@ case ${PHOTOS:-} in
         database=demo/index.db
         echo "Photographs for the demo:"
         python3 "$(dirname "$0")/demo_photos.py" "$photos"
-        set -- "a cat" "a woman in an orange suit" "a red shirt"
+        set -- "a cat" "an orange suit" "a red shirt"
         ;;
     *)
         # A shell leaves the tilde of make's PHOTOS=~/Pictures alone unless it is bash.
