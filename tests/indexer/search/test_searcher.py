@@ -448,7 +448,7 @@ def test_when_questions_were_asked_does_not_change_scores(
 # scores
 
 
-def test_a_score_is_likelihood_less_prior_and_three_times_the_objectness(searcher: Searcher) -> None:
+def test_a_score_is_likelihood_less_prior_and_thrice_the_objectness(searcher: Searcher) -> None:
     question = Question(terms=(Term("a red dog", 2), CAT, Term("a cup", 0.5)))
     answer = ask(searcher, question, score="likelihood")
     assert len(answer.results) == 10
