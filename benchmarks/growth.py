@@ -37,9 +37,9 @@ from indexer import Index
 from indexer.candidates.faiss_cache import VectorCache
 from indexer.indexing.local import LocalDescriber
 from indexer.indexing.run import index_photos
+from indexer.models.loaded import LoadedModel
 from indexer.photos.open import open_photo
 from indexer.store.open import open_store
-from indexer.store.records import IndexModel
 
 NOISE = 0.25
 NEW = 100  # photos that are added
@@ -113,7 +113,7 @@ def main() -> None:
             folder = Path(scratch) / str(size)
             folder.mkdir()
             network = Resamples(checkpoint, pool, regions=options.regions, seed=options.seed)
-            taken, bytes_held = costs(size, folder, network, checkpoint, options)
+            taken, bytes_held = costs(size, folder, network, options)
             timings |= {f"{name}, {size} photos": Timing(seconds=s) for name, s in taken.items()}
             facts[f"{size} photos"] = bytes_held
             print(f"{size:,} photos are done", file=sys.stderr)
@@ -153,16 +153,10 @@ def costs(
     size: int,
     scratch: Path,
     network: Describer,
-    checkpoint: Checkpoint,
     options: argparse.Namespace,
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, int]]:
     """Seconds of everything at one number of photos, and bytes of the database and its cache."""
-    model = IndexModel(
-        name=checkpoint.name,
-        sha256=checkpoint.sha256,
-        config=checkpoint.config.to_json(),
-        provenance=checkpoint.provenance,
-    )
+    model = LoadedModel(options.model).record
     describer = LocalDescriber(model, lambda: network, batch_size=256)
     header = read_header(options.model)
     photos, where = scratch / "photos", scratch / "index.db"

@@ -27,9 +27,9 @@ from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.describe import Describer
 from indexer.indexing.local import LocalDescriber
 from indexer.indexing.run import index_photos
+from indexer.models.loaded import LoadedModel
 from indexer.photos.open import open_photo
 from indexer.store.open import open_store
-from indexer.store.records import IndexModel
 
 
 def main() -> None:
@@ -44,12 +44,7 @@ def main() -> None:
     about = machine()
     checkpoint = load_checkpoint(options.model)
     describer = Describer(checkpoint, device=options.device)
-    model = IndexModel(
-        name=checkpoint.name,
-        sha256=checkpoint.sha256,
-        config=checkpoint.config.to_json(),
-        provenance=checkpoint.provenance,
-    )
+    model = LoadedModel(options.model).record
 
     with tempfile.TemporaryDirectory() as scratch:
         paths = photos_to_measure(options, Path(scratch))

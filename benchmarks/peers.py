@@ -67,9 +67,9 @@ from indexer.indexing.ahead import ahead, threads
 from indexer.indexing.local import LocalDescriber
 from indexer.indexing.pace import ChosenPace
 from indexer.indexing.run import index_photos
+from indexer.models.loaded import LoadedModel
 from indexer.photos.open import open_photo
 from indexer.store.open import open_store
-from indexer.store.records import IndexModel
 
 SIZE, CODE = 224, 512  # of CLIP ViT-B/32: pixels, numbers of a vector
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -181,12 +181,7 @@ def dcsearch_indexing(
     """What indexes the photos into a new index, the first one that it makes, and at what pace."""
     checkpoint = load_checkpoint(options.model)
     describer = Describer(checkpoint, device=options.device)
-    model = IndexModel(
-        name=checkpoint.name,
-        sha256=checkpoint.sha256,
-        config=checkpoint.config.to_json(),
-        provenance=checkpoint.provenance,
-    )
+    model = LoadedModel(options.model).record
     usual = Pace(threads=options.threads, bfloat16=describer.bfloat16, batch_size=USUAL_BATCH)
     found = measured_pace(usual, describing_time(describer), precisions=describer.bfloat16)
     use_threads(options.threads)

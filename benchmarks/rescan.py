@@ -24,9 +24,9 @@ from dcsearch.checkpoint.checkpoint import load_checkpoint
 from dcsearch.describe import Describer, Description, PreparedPhoto
 from indexer.indexing.local import LocalDescriber
 from indexer.indexing.run import index_photos
+from indexer.models.loaded import LoadedModel
 from indexer.photos.open import content_hash
 from indexer.store.open import open_store
-from indexer.store.records import IndexModel
 
 FOLDER = 500
 
@@ -74,12 +74,7 @@ def main() -> None:
     about = machine()
     checkpoint = load_checkpoint(options.model)
     network = SeesNothing(checkpoint, device=options.device)
-    model = IndexModel(
-        name=checkpoint.name,
-        sha256=checkpoint.sha256,
-        config=checkpoint.config.to_json(),
-        provenance=checkpoint.provenance,
-    )
+    model = LoadedModel(options.model).record
     describer = LocalDescriber(model, lambda: network, batch_size=256)
 
     with tempfile.TemporaryDirectory() as scratch:
