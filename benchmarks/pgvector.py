@@ -161,7 +161,7 @@ class Regions:
     points: Array
     phrase_free: Array
     index: Any = None
-    index_file: None = None
+    lists: None = None
 
     @property
     def photos(self) -> int:

@@ -131,7 +131,7 @@ class Indexed:
     points: Any
     phrase_free: Any
     index: Any
-    index_file: None = None
+    lists: None = None
 
 
 def _candidates(file: Path, seed: int) -> list[dict[str, float]]:

@@ -27,6 +27,42 @@ class Rows(Protocol):
     def __getitem__(self, chosen: Any, /) -> Floats: ...
 
 
+class CheckedLists:
+    """The lists of a mapped index, each checked when it is searched first; safe in threads."""
+
+    def __init__(self, index: Any, file: CheckedFile) -> None:
+        """Take an index and the file that it is mapped from."""
+        self._file = file
+        self._lists: Any = faiss.downcast_InvertedLists(index.invlists)
+        self._checked = np.zeros(index.nlist, dtype=bool)
+
+    def check(self, numbers: Ints) -> None:
+        """Make sure that some lists (n,) are what was written; numbers below 0 are none.
+
+        Raises:
+            CacheDamaged: they are not.
+        """
+        numbers = numbers[numbers >= 0]
+        numbers = numbers[~self._checked[numbers]]
+        if not len(numbers):
+            return
+        found = [self._lists.lists.at(number) for number in numbers.tolist()]
+        first = np.array([each.offset for each in found], dtype=np.int64)
+        sizes = np.array([each.capacity for each in found], dtype=np.int64)
+        sizes *= self._lists.code_size + 8  # codes, then numbers of 8 bytes
+        some = sizes > 0
+        self._file.check(first[some], first[some] + sizes[some] - 1)
+        self._checked[numbers] = True
+
+    def check_all(self) -> None:
+        """Look at every byte of the file.
+
+        Raises:
+            CacheDamaged: it is not what was written.
+        """
+        self._file.check_blocks()
+
+
 class IndexedRegions(Protocol):
     """The parts of a segment that are searched.
 
@@ -35,7 +71,7 @@ class IndexedRegions(Protocol):
         points: (R, d), photo by photo.
         phrase_free: (R,).
         index: FAISS's, over the same rows.
-        index_file: that the lists of `index` are mapped from; None: there is nothing to check.
+        lists: of `index`, mapped from a file; None: there is nothing to check.
     """
 
     @property
@@ -47,7 +83,7 @@ class IndexedRegions(Protocol):
     @property
     def index(self) -> Any: ...
     @property
-    def index_file(self) -> CheckedFile | None: ...
+    def lists(self) -> CheckedLists | None: ...
 
 
 def search_segment(
@@ -69,31 +105,30 @@ def search_segment(
         products = region_vectors(segment.points[few], segment.phrase_free[few]) @ query
         best = np.argpartition(-products, top - 1)[:top]
         return few[best], products[best]
-    selector = None
+    # FAISS's own hints describe what is below its Python methods, or lack it.
+    index: Any = segment.index
+    parameters = faiss.SearchParameters()
+    has_lists = isinstance(index, faiss.IndexIVF)
+    if has_lists:
+        parameters = faiss.SearchParametersIVF()
+        parameters.nprobe = index.nprobe
+        nearness, numbers = index.quantizer.search(query[None], index.nprobe)
+        if segment.lists is not None:
+            segment.lists.check(numbers[0])
+        if rows is None:
+            products, found = index.search_preassigned(query[None], top, numbers, nearness)
+            return _there(found[0], products[0])
     if rows is not None:
         bits = np.packbits(rows, bitorder="little")
-        selector = faiss.IDSelectorBitmap(len(rows), faiss.swig_ptr(bits))
-    parameters = faiss.SearchParameters()
-    if isinstance(segment.index, faiss.IndexIVF):
-        parameters = faiss.SearchParametersIVF()
-        parameters.nprobe = max(1, round(COMPARED * segment.index.nlist**0.5))
-        if segment.index_file is not None:
-            _, lists = segment.index.quantizer.search(query[None], parameters.nprobe)
-            _check_lists(segment.index, segment.index_file, lists[0])
-    parameters.sel = selector
-    products, found = segment.index.search(query[None], top, params=parameters)
-    there = found[0] >= 0
-    return found[0][there], products[0][there]
+        parameters.sel = faiss.IDSelectorBitmap(len(rows), faiss.swig_ptr(bits))
+    products, found = index.search(query[None], top, params=parameters)
+    return _there(found[0], products[0])
 
 
-def _check_lists(index: Any, file: CheckedFile, numbers: Ints) -> None:
-    """Make sure that some lists of a mapped index are what was written."""
-    lists: Any = faiss.downcast_InvertedLists(index.invlists)
-    found = [lists.lists.at(number) for number in numbers.tolist() if number >= 0]
-    first = np.array([each.offset for each in found], dtype=np.int64)
-    sizes = np.array([each.capacity for each in found], dtype=np.int64) * (lists.code_size + 8)
-    some = sizes > 0  # codes, then numbers of 8 bytes
-    file.check(first[some], first[some] + sizes[some] - 1)
+def _there(rows: Ints, products: Floats) -> tuple[Ints, Floats]:
+    """Those rows that FAISS found; where there are fewer, it fills up with -1."""
+    there = rows >= 0
+    return rows[there], products[there]
 
 
 def region_vectors(points: Floats, phrase_free: Floats) -> NDArray[np.float32]:
@@ -113,6 +148,7 @@ def new_index(regions: int, dimensions: int) -> Any:
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlat(size, metric), size, lists, eight, metric, False
     )
+    index.nprobe = _compared(lists)
     index.cp.niter = 6
     index.cp.max_points_per_centroid = 40
     index.cp.min_points_per_centroid = 1
@@ -163,7 +199,13 @@ def map_index(path: Path, regions: int) -> Any:
     if regions >= LISTS_FROM:  # threads that fetch lists take longer than they save
         lists: Any = faiss.downcast_InvertedLists(index.invlists)
         lists.prefetch_nthread = 0
+        index.nprobe = _compared(index.nlist)
     return index
+
+
+def _compared(lists: int) -> int:
+    """How many of so many lists are compared with a query."""
+    return max(1, round(float(COMPARED * lists**0.5)))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from indexer.candidates.segment import PARTS, SUMS, DescribedPhotos, Segment, op
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-FORMAT = 5
+FORMAT = 6
 SAMPLED_PHOTOS = 400  # that the projection is made from
 _SEGMENTS = 8  # before they are merged
 _DEAD = 0.3  # share of a segment's photos that may have gone before it is made again
@@ -57,11 +57,6 @@ class Survey:
     landmarks: Floats
     photos: int
     crc32: int = 0
-
-    @property
-    def dimensions(self) -> int:
-        """d, of points."""
-        return int(self.projection.basis.shape[1])
 
     def written(self, folder: Path) -> "Survey":
         """The same, in a file.
@@ -174,7 +169,12 @@ def load_segments(folder: Path, header: CheckpointHeader) -> StoredSegments | No
                 data = (folder / f"{name}.{SUMS}").read_bytes()
                 if zlib.crc32(data) == checks[f"{name}.{SUMS}"]:
                     sums = np.frombuffer(data, "<u4")
-                    segments.append(open_segment(folder, name, survey.dimensions, sums))
+                    code_size, dimensions = survey.projection.basis.shape
+                    segments.append(
+                        open_segment(
+                            folder, name, dimensions=dimensions, code_size=code_size, sums=sums
+                        )
+                    )
     return StoredSegments(survey=survey, segments=tuple(segments))
 
 

@@ -46,6 +46,12 @@ class RegionIndex(Protocol):
     def regions_at(self, rows: Ints) -> "StoredRegions":
         """What is stored of the regions in some rows (R,), which ascend."""
 
+    def boxes_at(self, rows: Ints) -> Floats:
+        """Boxes (n, 4) of the regions in some rows (n,), pixels of the upright original."""
+
+    def codes_at(self, rows: Ints) -> Floats:
+        """Codes (n, E) of the regions in some rows (n,)."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredRegions:
@@ -59,7 +65,6 @@ class StoredRegions:
         stamps: (P,) which writing of each photo.
         sizes: (P, 2) width and height of the upright originals, pixels.
         points: (R, d) float32.
-        boxes: (R, 4) float32, pixels of the upright original.
         phrase_free: (R,) float32 the phrase-free part of their scores, see
             `dcsearch.scoring.formula`; proposals are ranked by it, answers read it anew.
     """
@@ -71,7 +76,6 @@ class StoredRegions:
     stamps: Ints
     sizes: Ints
     points: Floats
-    boxes: Floats
     phrase_free: Floats
 
 

@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.candidates.checked_file import CheckedFile, CheckedRows, Sums, blocks_of
-from indexer.candidates.faiss_index import Rows, map_index
+from indexer.candidates.faiss_index import CheckedLists, Rows, map_index
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-PARTS = ("photos", "points", "boxes", "phrase_free", "faiss")  # endings of a segment's files
+PARTS = (
+    "photos",
+    "points",
+    "codes",
+    "boxes",
+    "phrase_free",
+    "faiss",
+)  # endings of a segment's files
 SUMS = "sums"  # ending of the file with the checksums of the others
 
 
@@ -29,7 +36,7 @@ class DescribedPhotos(NamedTuple):
 class Segment:
     """Some photos' regions, which never change, in files or in memory.
 
-    Reading points, boxes or phrase-free parts, and searching the lists of the index, raises
+    Reading points, codes, boxes or phrase-free parts, and searching the lists of the index, raises
     CacheDamaged where the files are not what was written.
 
     Attributes:
@@ -40,11 +47,11 @@ class Segment:
             database has nothing that can be read.
         starts: (P + 1,) the first row of each photo.
         points: (R, d) float16, photo by photo.
+        codes: (R, E) float16, photo by photo.
         boxes: (R, 4) float32, pixels of the upright original.
         phrase_free: (R,) float32, the phrase-free part of a region's score.
         index: over the same rows.
-        index_file: that the lists of `index` are mapped from; None: all of it is in memory, or
-            was checked.
+        lists: of `index`, mapped from a file; None: all of it is in memory, or was checked.
         sums: checksums of its files; None: it is in memory.
     """
 
@@ -54,10 +61,11 @@ class Segment:
     sizes: Ints
     starts: Ints
     points: Rows
+    codes: Rows
     boxes: Rows
     phrase_free: Rows
     index: Any
-    index_file: CheckedFile | None
+    lists: CheckedLists | None
     sums: Sums | None
 
     def check(self) -> None:
@@ -66,11 +74,11 @@ class Segment:
         Raises:
             CacheDamaged: they are not what was written.
         """
-        for rows in (self.points, self.boxes, self.phrase_free):
+        for rows in (self.points, self.codes, self.boxes, self.phrase_free):
             if isinstance(rows, CheckedRows):
                 rows.check()
-        if self.index_file is not None:
-            self.index_file.check_blocks()
+        if self.lists is not None:
+            self.lists.check_all()
 
     def living(self, photos: DescribedPhotos) -> NDArray[np.bool_]:
         """Which of its photos (P,) are as the database has them."""
@@ -93,11 +101,14 @@ def sums_of_parts(sums: Mapping[str, list[int]], index_head: int) -> Sums:
     return np.array(numbers, "<u4")
 
 
-def open_segment(folder: Path, name: str, dimensions: int, sums: Sums) -> Segment:
+def open_segment(
+    folder: Path, name: str, *, dimensions: int, code_size: int, sums: Sums
+) -> Segment:
     """A segment from its files, which are mapped and read as far as they are needed.
 
     Args:
         dimensions: d, of the points.
+        code_size: E.
         sums: checksums of the files.
 
     Raises:
@@ -134,9 +145,10 @@ def open_segment(folder: Path, name: str, dimensions: int, sums: Sums) -> Segmen
         sizes=table[:, 3:].copy(),
         starts=starts,
         points=mapped("points", "<f2", (regions, dimensions)),
+        codes=mapped("codes", "<f2", (regions, code_size)),
         boxes=mapped("boxes", "<f4", (regions, 4)),
         phrase_free=mapped("phrase_free", "<f4", (regions,)),
         index=index,
-        index_file=files["faiss"] if head < ends[-1] - ends[-2] else None,
+        lists=CheckedLists(index, files["faiss"]) if head < ends[-1] - ends[-2] else None,
         sums=sums,
     )

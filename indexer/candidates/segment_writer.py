@@ -28,7 +28,12 @@ from indexer.store.contract import Store
 Floats = NDArray[np.floating[Any]]
 Progress = Callable[[int, int], None]
 
-_ROWS = {"points": "<f2", "boxes": "<f4", "phrase_free": "<f4"}  # as they are stored
+_ROWS = {
+    "points": "<f2",
+    "codes": "<f2",
+    "boxes": "<f4",
+    "phrase_free": "<f4",
+}  # as they are stored
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,12 +61,14 @@ class _Part:
     Attributes:
         table: (P, 5) id, stamp, number of regions, width and height of each photo.
         points: (R, d) float16.
+        codes: (R, E) float16.
         boxes: (R, 4) float32.
         phrase_free: (R,) float32.
     """
 
     table: list[tuple[int, ...]]
     points: Floats
+    codes: Floats
     boxes: Floats
     phrase_free: Floats
 
@@ -118,7 +125,8 @@ class SegmentWriter:
         rows = np.array(table, dtype="<i8").reshape(-1, 5)
         with ChecksumWriter(paths["photos"]) as photos:
             photos.write(rows.tobytes())
-        regions, dimensions = int(rows[:, 2].sum()), self.projection.basis.shape[1]
+        regions = int(rows[:, 2].sum())
+        code_size, dimensions = self.projection.basis.shape
         index = new_index(regions, dimensions)
         if regions:
             fill_index(
@@ -133,16 +141,18 @@ class SegmentWriter:
         found = sums_of_parts(sums, head_size(mapped, paths["faiss"].stat().st_size))
         with ChecksumWriter(folder / f"{name}.{SUMS}") as file:
             file.write(found.tobytes())
-        return open_segment(folder, name, dimensions, found)
+        return open_segment(folder, name, dimensions=dimensions, code_size=code_size, sums=found)
 
     def _in_memory(self, content: SegmentContent, on_progress: Progress) -> Segment:
-        dimensions = self.projection.basis.shape[1]
+        code_size, dimensions = self.projection.basis.shape
         table: list[tuple[int, ...]] = []
         points = [np.empty((0, dimensions), np.float16)]
+        codes = [np.empty((0, code_size), np.float16)]
         boxes, phrase_free = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
         for part in self._parts(content):
             table += part.table
             points.append(part.points)
+            codes.append(part.codes)
             boxes.append(part.boxes)
             phrase_free.append(part.phrase_free)
             on_progress(len(table), content.photos)
@@ -158,10 +168,11 @@ class SegmentWriter:
             sizes=rows[:, 3:].copy(),
             starts=np.concatenate([[0], rows[:, 2].cumsum()]),
             points=all_points,
+            codes=np.concatenate(codes),
             boxes=np.concatenate(boxes),
             phrase_free=all_phrase_free,
             index=index,
-            index_file=None,
+            lists=None,
             sums=None,
         )
 
@@ -181,15 +192,17 @@ class SegmentWriter:
                         )
                     ],
                     points=self.projection(chunk.codes).astype(_ROWS["points"]),
+                    codes=chunk.codes.astype(_ROWS["codes"]),
                     boxes=chunk.boxes.astype(_ROWS["boxes"]),
                     phrase_free=phrase_free.astype(_ROWS["phrase_free"]),
                 )
         # What the database holds of these is damaged, or they left meanwhile: there is no more to
         # be known of them, until they are written again and have another stamp.
-        dimensions = self.projection.basis.shape[1]
+        code_size, dimensions = self.projection.basis.shape
         yield _Part(
             table=[(photo_id, stamp, 0, 0, 0) for photo_id, stamp in left_out.items()],
             points=np.empty((0, dimensions), _ROWS["points"]),
+            codes=np.empty((0, code_size), _ROWS["codes"]),
             boxes=np.empty((0, 4), _ROWS["boxes"]),
             phrase_free=np.empty(0, _ROWS["phrase_free"]),
         )
@@ -204,6 +217,7 @@ def _copied(segment: Segment, mask: NDArray[np.bool_]) -> _Part:
     return _Part(
         table=[tuple(row) for row in table],
         points=segment.points[rows],
+        codes=segment.codes[rows],
         boxes=segment.boxes[rows],
         phrase_free=segment.phrase_free[rows],
     )

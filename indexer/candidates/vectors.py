@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcsearch.scoring.plane import Projection
-from indexer.candidates.faiss_index import search_segment
+from indexer.candidates.faiss_index import Rows, search_segment
 from indexer.candidates.regions import Allowed, StoredRegions
 from indexer.candidates.segment import Segment
 
@@ -112,8 +112,8 @@ class Vectors:
         for offset, segment in zip(self._offsets, self.segments, strict=True):
             first, last = np.searchsorted(rows, [offset, offset + len(segment.points)])
             own = rows[first:last] - offset
-            parts.append((segment.points[own], segment.boxes[own], segment.phrase_free[own]))
-        points, boxes, phrase_free = (np.concatenate(part) for part in zip(*parts, strict=True))
+            parts.append((segment.points[own], segment.phrase_free[own]))
+        points, phrase_free = (np.concatenate(part) for part in zip(*parts, strict=True))
         owners = self.photo_numbers(rows)
         numbers, starts = np.unique(owners, return_index=True)
         table = self._photo_table[numbers]  # (P, 4)
@@ -125,9 +125,26 @@ class Vectors:
             stamps=table[:, 1],
             sizes=table[:, 2:],
             points=points.astype(np.float32),
-            boxes=boxes,
             phrase_free=phrase_free,
         )
+
+    def boxes_at(self, rows: Ints) -> Floats:
+        """Boxes (n, 4) float32 of the regions in some rows (n,), pixels of the upright original."""
+        empty = np.empty((len(rows), 4), np.float32)
+        return self._filled(empty, rows, [segment.boxes for segment in self.segments])
+
+    def codes_at(self, rows: Ints) -> Floats:
+        """Codes (n, E) float16 of the regions in some rows (n,)."""
+        empty = np.empty((len(rows), len(self.projection.basis)), np.float16)
+        return self._filled(empty, rows, [segment.codes for segment in self.segments])
+
+    def _filled(self, empty: Floats, rows: Ints, parts: Sequence[Rows]) -> Floats:
+        """An array (n, ...), filled with rows (n,) of a part of all segments."""
+        for offset, part in zip(self._offsets, parts, strict=True):
+            own = (rows >= offset) & (rows < offset + len(part))
+            if own.any():
+                empty[own] = part[rows[own] - offset]
+        return empty
 
     @cached_property
     def _offsets(self) -> list[int]:

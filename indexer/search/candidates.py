@@ -1,6 +1,7 @@
 """CandidateRegions: the regions that a search considers, and what is known of their scores."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ class CandidateRegions:
         self.estimated = np.empty(shape)
         for number in range(len(request.columns)):
             self.estimate(number)
+
+    @cached_property
+    def boxes(self) -> Floats:
+        """(R, 4) of the regions, pixels of the upright original."""
+        return self._request.regions.boxes_at(self.regions.rows)
 
     def take_over(self, before: "CandidateRegions") -> None:
         """Copy the known scores of the regions that were considered before."""

@@ -16,7 +16,7 @@ from dcsearch.alignment import align
 from indexer.search import limits
 from indexer.search.phrase_column import PhraseColumn
 from indexer.search.request import Request
-from indexer.search.results import Found, align_photo
+from indexer.search.results import Found, align_photos
 from indexer.store.records import CodeChunk
 
 if TYPE_CHECKING:
@@ -112,4 +112,5 @@ def _rescored(request: Request, photo_id: int) -> Found | None:
     if photo is None:
         return None
     values = [column.values(photo.codes) for column in request.columns]
-    return align_photo(request, photo_id, photo, np.stack(values, axis=1).astype(np.float64))
+    values_of = np.stack(values, axis=1).astype(np.float64)
+    return next(iter(align_photos(request, {photo_id: photo}, [values_of])), None)

@@ -21,6 +21,7 @@ ROUNDS = 20  # at the most, until nothing among the best is an estimate
 SETTLED_FACTOR = 2  # times as many photos as the answer has are settled: some turn out worse
 MARGIN = 2.0  # deviations of the plane that an estimate may be too low; 1 found fewer
 EXCLUDED_FACTOR = 2  # times that margin for what must not be there: missing it is worse
+APPROXIMATE = 0.3  # that a score over likely words alone is not off: .05 is usual
 LIKELY_REGIONS = 16  # of a photo that are rescored in a round to be counted or excluded
 FURTHER_REGIONS = 8  # rescored for each further box of a phrase: several are boxes of one object
 

@@ -41,15 +41,22 @@ class Ranking:
             return self._conditional(scores, bounds, photos)
         rounded = bounds.round(4)
         last = np.sort(rounded)[-photos:][0]
-        order = np.flatnonzero(rounded >= last)
+        order = np.flatnonzero((rounded >= last) & (bounds > -np.inf))
         order = order[np.lexsort((candidates.regions.photo_ids[order], -rounded[order]))][:photos]
+        rows = [self._best_rows(scores[:, number], best[:, number]) for number in range(sought)]
+        regions = np.stack(rows, axis=1)[order] - candidates.starts[order, None]
         return {
-            photo: Alignment(
-                score=float(bounds[photo]),
-                regions=tuple(enumerate(scores[candidates.of(photo)].argmax(axis=0).tolist())),
+            photo: Alignment(score=score, regions=tuple(enumerate(own)))
+            for photo, score, own in zip(
+                order.tolist(), bounds[order].tolist(), regions.tolist(), strict=True
             )
-            for photo in order[bounds[order] > -np.inf].tolist()
         }
+
+    def _best_rows(self, scores: Floats, best: Floats) -> NDArray[np.int64]:
+        """The first region (P,) of each photo that has the photo's best (P,) of all scores (R,)."""
+        owners = self._candidates.owners
+        equal = np.flatnonzero(scores == best[owners])
+        return equal[np.searchsorted(owners[equal], np.arange(len(best)))]
 
     def _conditional(self, scores: Floats, bounds: Floats, enough: int) -> dict[int, Alignment]:
         """The best candidates under the question's conditions.
@@ -88,7 +95,7 @@ class Ranking:
         open_count = request.question.count is not None and self._candidates.likely(photo, 0)
         return align(
             self._uncounted if open_count else request.question,
-            boxes=self._candidates.regions.boxes[own],
+            boxes=self._candidates.boxes[own],
             scores=scores[own],
             width=width,
             height=height,

@@ -1,6 +1,6 @@
 """Results: photos that answer, with the boxes, captions and numbers that are shown of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +36,30 @@ class Found:
     phrase_free: Floats
 
 
-def align_photo(
-    request: Request, photo_id: int, photo: PhotoRegions, values: Floats
+def align_photos(
+    request: Request, photos: Mapping[int, PhotoRegions], values: Sequence[Floats]
+) -> list[Found]:
+    """Photos, by id, aligned by the values (R, M) of the regions of each, NaN where not computed;
+    those that do not answer are left out."""
+    if not photos:
+        return []
+    counts = np.array([len(photo.codes) for photo in photos.values()])
+    phrase_free = request.scorer.phrase_free(
+        np.concatenate([photo.codes for photo in photos.values()]),
+        np.concatenate([photo.objectness for photo in photos.values()]),
+        counts,
+    )
+    parts = np.split(phrase_free, counts.cumsum()[:-1])
+    found = (
+        _aligned(request, photo_id, photo, *own)
+        for (photo_id, photo), *own in zip(photos.items(), values, parts, strict=True)
+    )
+    return [one for one in found if one is not None]
+
+
+def _aligned(
+    request: Request, photo_id: int, photo: PhotoRegions, values: Floats, phrase_free: Floats
 ) -> Found | None:
-    """A photo aligned by the values (R, M) of its regions, NaN where not computed; None where it
-    does not answer."""
-    counts = np.array([len(photo.codes)])
-    phrase_free = request.scorer.phrase_free(photo.codes, photo.objectness, counts)
     scores = request.scores(values, phrase_free)
     alignment = align(
         request.question,

@@ -20,7 +20,8 @@ from indexer.search.candidates import CandidateRegions
 from indexer.search.proposals import embedding_proposals, proposed_regions, whole_photos
 from indexer.search.ranking import Ranking
 from indexer.search.request import Request
-from indexer.search.results import Found, align_photo
+from indexer.search.results import Found, align_photos
+from indexer.store.records import PhotoRegions
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
@@ -38,7 +39,7 @@ class _CandidateSearch:
         self._request = request
         self._columns, self._top = request.columns, request.options.top
         self._settled = limits.SETTLED_FACTOR * self._top
-        self._codes: dict[int, Floats] = {}  # (E,) by row
+        self._stored: dict[int, PhotoRegions] = {}  # photos read, by id
         self._candidates: CandidateRegions
         self._ranking: Ranking
 
@@ -47,7 +48,7 @@ class _CandidateSearch:
         if request.regions.count(request.allowed) <= limits.EXHAUSTIVE_BELOW:
             allowed = np.flatnonzero(np.concatenate(request.allowed))
             self._consider(request.regions.rows_of(allowed))
-            self._rescore(_pairs(np.isnan(self._candidates.known)), exactly=True)
+            self._compute(_pairs(np.isnan(self._candidates.known)))
         else:
             self._propose()
             self._settle()
@@ -86,20 +87,32 @@ class _CandidateSearch:
 
     def _finish(self) -> list[Found]:
         """The best photos, all that decides on them computed exactly."""
-        candidates = self._candidates
         for _ in range(limits.ROUNDS):
             best = list(self._ranking.best(self._settled).items())[: self._settled]
-            own = np.isin(candidates.owners, [photo for photo, _ in best])[:, None]
-            asked = _pairs(own & ~np.isnan(candidates.known) & ~candidates.exact)
+            asked = self._inexact([photo for photo, _ in best])
             asked += [pair for item in best for pair in self._open(*item)]
             if not asked:
                 break
-            self._rescore(asked, exactly=True)
+            self._compute(asked)
         photos = self._certain()
         if self._request.options.per_image > 1:
-            self._rescore(candidates.further(photos), exactly=True)
+            self._compute(self._candidates.further(photos))
             photos = self._certain()  # what comes to light counts for the first box too
-        return self._from_database(photos)
+        return self._found(photos)
+
+    def _inexact(self, photos: Sequence[int]) -> list[tuple[int, int]]:
+        """(region, column) whose approximate scores may decide among some photos, best first."""
+        candidates = self._candidates
+        known = candidates.known
+        decides = ~np.isnan(known) & ~candidates.exact
+        if self._request.question.plain and self._request.options.per_image == 1:
+            best = np.fmax.reduceat(known, candidates.starts[:-1], axis=0)  # (P, M)
+            scores = best[photos] @ self._request.weights / self._request.weights.sum()
+            least = np.sort(scores)[-self._top :][0] - limits.APPROXIMATE if len(photos) else 0.0
+            photos = [photo for photo, score in zip(photos, scores, strict=True) if score >= least]
+            decides &= known >= best[candidates.owners] - limits.APPROXIMATE
+        decides &= np.isin(candidates.owners, photos)[:, None]
+        return _pairs(decides)
 
     def _certain(self) -> list[int]:
         """The best photos of which nothing is an estimate, best first."""
@@ -107,17 +120,16 @@ class _CandidateSearch:
         certain = (photo for photo, alignment in best if not self._open(photo, alignment))
         return list(islice(certain, self._top))
 
-    def _from_database(self, photos: Sequence[int]) -> list[Found]:
+    def _found(self, photos: Sequence[int]) -> list[Found]:
         """Photos aligned by exact values, with boxes and phrase-free parts of the database: what
         the cache holds only proposes."""
-        candidates, found = self._candidates, []
+        candidates = self._candidates
+        self._read(photos)
         ids = candidates.regions.photo_ids[list(photos)].tolist()
-        stored = self._request.index.regions(ids)
-        for photo, photo_id in zip(photos, ids, strict=True):
-            values = candidates.values[candidates.of(photo)]
-            if photo_id in stored and len(stored[photo_id].codes) == len(values):
-                found.append(align_photo(self._request, photo_id, stored[photo_id], values))
-        answers = [one for one in found if one is not None]
+        there = {photo_id: photo for photo, photo_id in zip(photos, ids, strict=True)}
+        stored = {each: self._stored[each] for each in ids if each in self._stored}
+        values = [candidates.values[candidates.of(there[each])] for each in stored]
+        answers = align_photos(self._request, stored, values)
         return sorted(answers, key=lambda one: (-round(one.alignment.score, 4), one.photo_id))
 
     # candidates
@@ -162,45 +174,56 @@ class _CandidateSearch:
 
     # rescoring
 
-    def _rescore(self, pairs: Sequence[tuple[int, int]], *, exactly: bool = False) -> None:
-        """Compute values of (region, column), exact or approximate; they improve estimates."""
+    def _rescore(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Compute about the values of (region, column), from codes of the cache; they improve
+        estimates."""
         candidates = self._candidates
-        asked: dict[int, set[int]] = {}  # regions of each column
-        for region, number in pairs:
-            asked.setdefault(number, set()).add(region)
-        codes = self._read_codes(sorted(set().union(*asked.values())))
-        for number, chosen in asked.items():
-            regions = np.array(sorted(chosen & codes.keys()), dtype=np.int64)
-            if not len(regions):
-                continue
+        for number, regions in _by_column(pairs).items():
             column = self._columns[number]
-            compute = column.values if exactly else column.approximate_values
-            values = compute(np.stack([codes[region] for region in regions.tolist()]))
-            candidates.know(number, regions, values, exact=exactly)
-            if not exactly:  # the estimate was fitted to these already
-                column.estimate.add(candidates.regions.points[regions], values)
-                candidates.estimate(number)
+            codes = self._request.regions.codes_at(candidates.regions.rows[regions])
+            values = column.approximate_values(codes)
+            candidates.know(number, regions, values, exact=False)
+            column.estimate.add(candidates.regions.points[regions], values)
+            candidates.estimate(number)
 
-    def _read_codes(self, regions: Sequence[int]) -> dict[int, Floats]:
-        """Codes (E,) of some regions, without those whose photo was changed or deleted since the
-        cache was read: such a photo is dropped."""
-        candidates, of = self._candidates, self._candidates.regions
-        lacking = [region for region in regions if int(of.rows[region]) not in self._codes]
-        photos = candidates.owners[np.array(lacking, dtype=np.int64)].tolist()
-        wanted = list(zip(of.photo_ids[photos].tolist(), of.places[lacking].tolist(), strict=True))
-        size = self._request.scorer.engine.language.code_size
-        stored = self._request.index.codes_at(wanted, size=size)
-        for region, photo, asked in zip(lacking, photos, wanted, strict=True):
-            if asked in stored and stored[asked].stamp == of.stamps[photo]:
-                self._codes[int(of.rows[region])] = stored[asked].code
-            else:
-                candidates.drop(photo)
-        rows = of.rows[list(regions)].tolist()
-        return {
-            region: self._codes[row]
-            for region, row in zip(regions, rows, strict=True)
-            if row in self._codes
-        }
+    def _compute(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Compute the values of (region, column), from codes of the database."""
+        candidates = self._candidates
+        regions = np.array([region for region, _ in pairs], dtype=np.int64)
+        self._read(np.unique(candidates.owners[regions]).tolist())
+        for number, some in _by_column(pairs).items():
+            ids = candidates.regions.photo_ids[candidates.owners[some]].tolist()
+            there = np.array([photo_id in self._stored for photo_id in ids], dtype=bool)
+            places = candidates.regions.places[some].tolist()
+            codes = [
+                self._stored[photo_id].codes[place]
+                for photo_id, place, is_there in zip(ids, places, there, strict=True)
+                if is_there
+            ]
+            if codes:
+                values = self._columns[number].values(np.stack(codes))
+                candidates.know(number, some[there], values, exact=True)
+
+    def _read(self, photos: Sequence[int]) -> None:
+        """Read photos from the database; one that left it, or has other regions than the cache
+        knows, is dropped."""
+        candidates = self._candidates
+        ids = candidates.regions.photo_ids[list(photos)].tolist()
+        lacking = {photo_id for photo_id in ids if photo_id not in self._stored}
+        read = self._request.index.regions(sorted(lacking))
+        for photo, photo_id in zip(photos, ids, strict=True):
+            if photo_id in lacking:
+                own = candidates.of(photo)
+                if photo_id in read and len(read[photo_id].codes) == own.stop - own.start:
+                    self._stored[photo_id] = read[photo_id]
+                else:
+                    candidates.drop(photo)
+
+
+def _by_column(pairs: Sequence[tuple[int, int]]) -> dict[int, Ints]:
+    """The regions of each column of some (region, column), ascending."""
+    regions, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return {int(number): np.unique(regions[columns == number]) for number in np.unique(columns)}
 
 
 def _pairs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -35,7 +35,6 @@ from indexer.store.records import (
     PhotoFacts,
     PhotoFile,
     PhotoRegions,
-    StoredCode,
 )
 
 if TYPE_CHECKING:
@@ -103,15 +102,6 @@ class Reading(Protocol):
 
         Args:
             photo_ids: of these only; those that are not done are passed over. None: of all.
-        """
-
-    def codes_at(
-        self, regions: Iterable[tuple[int, int]], *, size: int
-    ) -> dict[tuple[int, int], StoredCode]:
-        """Codes of single regions by (photo id, rank); what is not there is left out.
-
-        Args:
-            size: E, numbers of a code.
         """
 
     def stamps(self, model_sha256: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

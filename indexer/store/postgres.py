@@ -12,7 +12,7 @@ same may work a moment later; see `indexer.store.postgres_faults`.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,9 +44,8 @@ from indexer.store import postgres_url
 from indexer.store.caption_words import CAPTION_WORDS, CONFIGURATION, plain_text
 from indexer.store.postgres_faults import failed, refused
 from indexer.store.reading import SqlReading
-from indexer.store.records import CODE_TYPE, CaptionMatches, StoredCode
+from indexer.store.records import CaptionMatches
 from indexer.store.schema import APPLICATION_ID, Base
-from indexer.store.values import sums_of_codes
 from indexer.store.writing import SqlWriting
 from indexer.user_folders import cache_folder
 
@@ -205,35 +204,6 @@ class PostgresStore:
 
 class PostgresReading(SqlReading):
     """What only PostgreSQL reads in this way."""
-
-    def codes_at(
-        self, regions: Iterable[tuple[int, int]], *, size: int
-    ) -> dict[tuple[int, int], StoredCode]:
-        """See `Reading`. Only the bytes of these codes are taken from a photo's."""
-        wanted = np.array(list(regions), dtype=np.int64).reshape(-1, 2)
-        length = size * CODE_TYPE.itemsize
-        rows = self.connection.exec_driver_sql(
-            "SELECT asked.photo, asked.place, stamp, "
-            "substr(codes, 1 + asked.place * %(length)s, %(length)s), "
-            "substr(sums, 1 + asked.place * 4, 4) "
-            "FROM unnest(%(photos)s::bigint[], %(places)s::int[]) AS asked(photo, place) "
-            "JOIN photo ON photo.id = asked.photo AND state = 'done' "
-            "JOIN region_codes ON photo_id = photo.id",
-            {
-                "length": length,
-                "photos": wanted[:, 0].tolist(),
-                "places": wanted[:, 1].tolist(),
-            },
-        )
-        found = {}
-        for photo, rank, stamp, code, crc in rows:
-            if len(code) != length:
-                continue
-            if type(stamp) is int and crc in (None, sums_of_codes(code, length)):
-                found[photo, rank] = StoredCode(stamp, np.frombuffer(code, CODE_TYPE))
-            else:
-                self.damaged.add(photo)
-        return found
 
     def edition(self) -> int:
         """See `Reading`."""

@@ -47,10 +47,9 @@ from indexer.store.records import (
     PastQuery,
     PhotoFacts,
     PhotoRegions,
-    StoredCode,
 )
-from indexer.store.schema import Edition, Model, Photo, Region, RegionCodes
-from indexer.store.stored_photo import BOXES, CAPTIONED, CODES, DESCRIBED, sound_photo
+from indexer.store.schema import Edition, Model, Photo, RegionCodes
+from indexer.store.stored_photo import BOXES, CAPTIONED, CODES, DESCRIBED, IDS, sound_photo
 from indexer.store.values import DAMAGED, is_text, stored_path, sum_of_captions
 
 AT_ONCE = 500  # photos, or paths, in one statement
@@ -166,12 +165,6 @@ class SqlReading(ABC):
             found = self._chunk(ids[start : start + chunk].tolist())
             if len(found.photo_ids):
                 yield found
-
-    @abstractmethod
-    def codes_at(
-        self, regions: Iterable[tuple[int, int]], *, size: int
-    ) -> dict[tuple[int, int], StoredCode]:
-        """See `Reading`."""
 
     def stamps(self, model_sha256: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """See `Reading`."""
@@ -302,8 +295,8 @@ class SqlReading(ABC):
         return max(sizes, key=lambda size: sizes[size]) if sizes else None
 
     def _chunk(self, ids: Sequence[int]) -> CodeChunk:
-        described = rows(self.connection, CODES.where(RegionCodes.photo_id.in_(ids)))
-        found = rows(self.connection, BOXES.where(Region.photo_id.in_(ids)))
+        described = rows(self.connection, CODES, ids)
+        found = rows(self.connection, BOXES, ids)
         boxes = {photo_id: list(own) for photo_id, own in groupby(found, lambda row: row[0])}
         photos = []
         for photo_id, *stored in described:
@@ -328,11 +321,9 @@ class SqlReading(ABC):
         )
 
     def _photo_regions(self, ids: Sequence[int]) -> Iterator[tuple[int, PhotoRegions]]:
-        found = rows(self.connection, CAPTIONED.where(Region.photo_id.in_(ids)))
+        found = rows(self.connection, CAPTIONED, ids)
         regions = {photo_id: list(group) for photo_id, group in groupby(found, lambda row: row[0])}
-        for photo_id, text, digest, *stored in rows(
-            self.connection, DESCRIBED.where(Photo.id.in_(ids))
-        ):
+        for photo_id, text, digest, *stored in rows(self.connection, DESCRIBED, ids):
             own = regions.get(photo_id, [])
             photo = sound_photo(self._code_size, stored, own)
             captions = tuple(row[6] for row in own)
@@ -367,9 +358,15 @@ _SOME = 100  # photos whose codes tell how long codes are
 _MODELS = select(Model.id, Model.sha256)
 
 
-def rows(connection: Connection, statement: Executable) -> Iterator[tuple[Any, ...]]:
-    """The rows of a statement as the database's driver gives them, a thousand at a time."""
-    result = connection.execute(statement)
+def rows(
+    connection: Connection, statement: Executable, ids: Sequence[int] | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a statement as the database's driver gives them, a thousand at a time.
+
+    Args:
+        ids: for the statement's parameter `IDS`; None: it has none.
+    """
+    result = connection.execute(statement, None if ids is None else {IDS: ids})
     cursor = result.cursor
     assert cursor is not None
     try:

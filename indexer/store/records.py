@@ -168,13 +168,6 @@ class PhotoRegions:
     codes: np.ndarray[Any, Any]
 
 
-class StoredCode(NamedTuple):
-    """The code of a region, and the stamp of its photo: another number after every writing."""
-
-    stamp: int
-    code: np.ndarray[Any, Any]  # (E,) float16
-
-
 @dataclass(frozen=True, kw_only=True)
 class CaptionMatches:
     """The regions whose captions have all of some words, photo by photo, shortest caption first.

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,46 +11,13 @@ from sqlalchemy import ColumnElement, Select, Table, Text, func, select, type_co
 from sqlalchemy.dialects import sqlite
 
 from indexer.photos.folding import folded, read_again
-from indexer.store.reading import AT_ONCE, SqlReading
-from indexer.store.records import CODE_TYPE, CaptionMatches, StoredCode
-from indexer.store.values import sums_of_codes
+from indexer.store.reading import SqlReading
+from indexer.store.records import CaptionMatches
 from indexer.store.writing import SqlWriting
 
 
 class SQLiteReading(SqlReading):
     """What only SQLite reads in this way."""
-
-    def codes_at(
-        self, regions: Iterable[tuple[int, int]], *, size: int
-    ) -> dict[tuple[int, int], StoredCode]:
-        """See `Reading`. Only the bytes of these codes are taken from a photo's."""
-        wanted = list(regions)
-        length = size * CODE_TYPE.itemsize
-        found = {}
-        for start in range(0, len(wanted), AT_ONCE):
-            asked = ",".join(
-                f"({int(photo)},{int(rank)})" for photo, rank in wanted[start : start + AT_ONCE]
-            )
-            rows = self._cursor().execute(
-                f"WITH asked(photo, place) AS (VALUES {asked}) "
-                "SELECT asked.photo, asked.place, stamp, substr(codes, 1 + asked.place * ?, ?), "
-                "substr(sums, 1 + asked.place * 4, 4) "
-                "FROM asked CROSS JOIN photo ON photo.id = asked.photo AND state = 'done' "
-                "CROSS JOIN region_codes ON photo_id = photo.id",  # CROSS: in this order
-                (length, length),
-            )
-            for photo, rank, stamp, code, crc in rows:
-                if code is None or len(code) != length:
-                    continue
-                if (
-                    type(stamp) is int
-                    and isinstance(code, bytes)
-                    and crc in (None, sums_of_codes(code, length))
-                ):
-                    found[photo, rank] = StoredCode(stamp, np.frombuffer(code, CODE_TYPE))
-                else:
-                    self.damaged.add(photo)
-        return found
 
     def highest_photo_id(self) -> int:
         """See `SqlReading`."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Text, select, type_coerce
+from sqlalchemy import BindParameter, Text, bindparam, select, type_coerce
 
 from indexer.store.records import CODE_TYPE, DONE
 from indexer.store.schema import Photo, Region, RegionCodes
@@ -18,18 +18,23 @@ STORED = (
     RegionCodes.codes,
     RegionCodes.sums,
 )
+IDS = "ids"  # the parameter of the statements below: ids of photos
+_GIVEN: BindParameter[Any] = bindparam(IDS, expanding=True)
 CODES = (
     select(RegionCodes.photo_id, *STORED)
     .join(Photo, Photo.id == RegionCodes.photo_id)
+    .where(RegionCodes.photo_id.in_(_GIVEN))
     .order_by(RegionCodes.photo_id)
 )
 BOX = (Region.photo_id, Region.x0, Region.y0, Region.x1, Region.y1, Region.objectness)
-BOXES = select(*BOX).order_by(Region.photo_id, Region.rank)
-CAPTIONED = select(*BOX, Region.caption).order_by(Region.photo_id, Region.rank)
+_OWN = Region.photo_id.in_(_GIVEN)
+_ORDER = Region.photo_id, Region.rank
+BOXES = select(*BOX).where(_OWN).order_by(*_ORDER)
+CAPTIONED = select(*BOX, Region.caption).where(_OWN).order_by(*_ORDER)
 DESCRIBED = (
     select(Photo.id, type_coerce(Photo.path, Text), Photo.content_hash, *STORED)
     .outerjoin(RegionCodes, RegionCodes.photo_id == Photo.id)
-    .where(Photo.state == DONE)
+    .where(Photo.state == DONE, Photo.id.in_(_GIVEN))
 )
 
 

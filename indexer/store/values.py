@@ -203,8 +203,9 @@ def sums_of_codes(codes: bytes | bytearray | memoryview, length: int) -> bytes:
         codes: N times `length` bytes.
     """
     view = memoryview(codes)
-    parts = (view[start : start + length] for start in range(0, len(view), length or 1))
-    return b"".join(zlib.crc32(part).to_bytes(4, "little") for part in parts)
+    starts = range(0, len(view), length or 1)
+    sums = [zlib.crc32(view[start : start + length]) for start in starts]
+    return np.array(sums, "<u4").tobytes()
 
 
 def sum_of_boxes(

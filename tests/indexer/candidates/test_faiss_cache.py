@@ -124,7 +124,8 @@ def assert_true(vectors: Vectors, database: SQLiteStore) -> None:
     assert_array_equal(regions.sizes[owners], np.repeat(chunk.sizes, chunk.counts, axis=0))
     for found, expected in (
         (regions.points, vectors.projection(chunk.codes)),
-        (regions.boxes, chunk.boxes),
+        (vectors.boxes_at(regions.rows), chunk.boxes),
+        (vectors.codes_at(regions.rows), chunk.codes),
         (regions.phrase_free, Weights().objectness_score(chunk.objectness)),
     ):
         assert_allclose(found[rows], expected, atol=1e-2, rtol=1e-3)  # points are float16
@@ -410,22 +411,32 @@ def test_what_is_stored_of_some_regions_is_theirs(parts: Vectors) -> None:
         assert_array_equal(found.places, [row[2] for row in asked])
         assert found.sizes.shape == (len(found.photo_ids), 2)
         assert found.points.dtype == np.float32
-        assert found.boxes.dtype == np.float32
+        boxes, codes = parts.boxes_at(rows), parts.codes_at(rows)
+        assert (boxes.dtype, codes.dtype) == (np.float32, np.float16)
         for place, row in enumerate(rows):
             segment, own = stored[row]
             photo = segment.photo_ids.tolist().index(found.photo_ids[owners[place]])
             assert found.stamps[owners[place]] == segment.stamps[photo]
             assert_array_equal(found.sizes[owners[place]], segment.sizes[photo])
-            for name in ("points", "boxes", "phrase_free"):
-                stored_row = np.asarray(getattr(segment, name))[own]
-                assert_array_equal(getattr(found, name)[place], stored_row)
+            for name, part in (
+                ("points", found.points),
+                ("phrase_free", found.phrase_free),
+                ("boxes", boxes),
+                ("codes", codes),
+            ):
+                assert_array_equal(part[place], np.asarray(getattr(segment, name))[own])
+        backwards = rows[::-1]
+        assert_array_equal(parts.boxes_at(backwards), boxes[::-1])
+        assert_array_equal(parts.codes_at(backwards), codes[::-1])
 
 
 def test_of_no_regions_nothing_is_stored(parts: Vectors) -> None:
     found = parts.regions_at(np.array([], dtype=np.int64))
     assert found.starts.tolist() == [0]
     assert (found.photo_ids.shape, found.sizes.shape) == ((0,), (0, 2))
-    assert (found.points.shape, found.boxes.shape) == ((0, CODE_SIZE), (0, 4))
+    assert found.points.shape == (0, CODE_SIZE)
+    assert parts.boxes_at(found.rows).shape == (0, 4)
+    assert parts.codes_at(found.rows).shape == (0, CODE_SIZE)
     assert (found.places.shape, found.phrase_free.shape) == ((0,), (0,))
 
 
@@ -576,7 +587,7 @@ ENDINGS = ("manifest.json", ".npz", ".sums", *(f".{part}" for part in PARTS))
 def read_all(vectors: Vectors) -> None:
     """Look at every byte, as a search of everything does."""
     for segment in vectors.segments:
-        for rows in (segment.points, segment.boxes, segment.phrase_free):
+        for rows in (segment.points, segment.codes, segment.boxes, segment.phrase_free):
             np.asarray(rows)
     vectors.search(a_query(vectors), top=10, allowed=vectors.alive)
 

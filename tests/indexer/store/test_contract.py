@@ -125,7 +125,6 @@ def test_a_new_store_is_empty(store: Store) -> None:
         assert index.matching(PhotoFilter()).tolist() == []
         assert index.regions([1]) == {}
         assert list(index.codes()) == []
-        assert index.codes_at([(1, 0)], size=2) == {}
         ids, stamps = index.stamps(MODEL.sha256)
         assert (ids.tolist(), stamps.tolist()) == ([], [])
         assert index.captions(["dog"]).ranks.tolist() == []
@@ -191,9 +190,6 @@ def test_codes_come_in_chunks_in_order_of_id(store: Store) -> None:
         ]
         some = np.array([ids["/p/c.jpg"], ids["/p/d.jpg"]])
         assert [chunk.photo_ids.tolist() for chunk in index.codes(some)] == [[ids["/p/c.jpg"]]]
-        wanted = [(ids["/p/c.jpg"], 1), (ids["/p/c.jpg"], 2), (ids["/p/d.jpg"], 0), (999, 0)]
-        found = index.codes_at(wanted, size=2)
-        assert {place: one.code.tolist() for place, one in found.items()} == {wanted[0]: [1, 1.5]}
 
 
 def test_stamps_and_the_edition_change_with_what_is_written(store: Store) -> None:
@@ -203,10 +199,6 @@ def test_stamps_and_the_edition_change_with_what_is_written(store: Store) -> Non
         assert numbers.tolist() == sorted(ids.values())
         assert index.stamps(OTHER.sha256)[0].tolist() == []
         edition = index.edition()
-        assert (
-            index.codes_at([(ids["/p/a.jpg"], 0)], size=2)[ids["/p/a.jpg"], 0].stamp
-            == (before[numbers.tolist().index(ids["/p/a.jpg"])])
-        )
     fill(store, described("/p/a.jpg", "a dog"))
     with store.reading() as index:
         after = index.stamps(MODEL.sha256)[1]

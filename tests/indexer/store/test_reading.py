@@ -106,33 +106,6 @@ def all_places(database: SQLiteStore) -> tuple[list[tuple[int, int]], list[list[
     return places, codes
 
 
-def test_codes_of_regions_come_with_the_number_of_their_writing(database: SQLiteStore) -> None:
-    places, codes = all_places(database)
-    size = len(codes[0])
-    nowhere = [(places[0][0], 90), (999, 0), *((photo, 0) for photo in range(1000, 3000))]
-    with database.reading() as stored:
-        known = stored.codes_at([*nowhere, *reversed(places)], size=size)
-        assert stored.codes_at([], size=size) == {}
-        assert stored.codes_at(places, size=1000) == {}
-    assert sorted(known) == places
-    assert [known[place].code.tolist() for place in places] == codes
-    assert len({one.stamp for one in known.values()}) == 7  # of photos with regions
-    index(database, Path(str(database.path)).parent / "photos", describer=Uneven(), force=True)
-    with database.reading() as stored:
-        again = stored.codes_at(places, size=size)
-    assert {one.stamp for one in again.values()}.isdisjoint(one.stamp for one in known.values())
-
-
-def test_photos_that_are_not_done_have_no_codes_to_ask_for(database: SQLiteStore) -> None:
-    places, codes = all_places(database)
-    with database.connection(write=True) as connection:
-        connection.execute(text("UPDATE photo SET state = 'missing' WHERE path LIKE '%/3.png'"))
-    left = sorted(place for place in places if place[0] in joined(list(read_codes(database)))[0])
-    assert len(left) < len(places)
-    with database.reading() as stored:
-        assert sorted(stored.codes_at(places, size=len(codes[0]))) == left
-
-
 def test_an_empty_index_gives_nothing() -> None:
     with open_store("sqlite://") as database:
         assert list(read_codes(database)) == []
@@ -225,30 +198,14 @@ def test_captions_and_paths_that_are_damaged_are_not_told(
             assert len(index.damaged) == 2
 
 
-def test_a_changed_code_is_not_taken_for_another(database: SQLiteStore) -> None:
-    places, codes = all_places(database)
-    size = len(codes[0])
-    with database.connection(write=True) as connection:
-        connection.exec_driver_sql(
-            "UPDATE region_codes SET codes = "
-            "CAST(substr(codes, 1, 2) || x'4142' || substr(codes, 5) AS BLOB) WHERE count = 3"
-        )
-    with database.reading() as index:
-        found = index.codes_at(places, size=size)
-        assert len(index.damaged) == 2
-        wrong = {(photo, 0) for photo in index.damaged}
-        assert set(places) - found.keys() == wrong
-
-
 def test_photos_of_an_older_version_have_no_checksums_and_answer(database: SQLiteStore) -> None:
     before = joined(list(read_codes(database)))
-    places, codes = all_places(database)
     with database.connection(write=True) as connection:
         connection.exec_driver_sql("UPDATE region_codes SET sums = NULL")
     assert joined(list(read_codes(database))) == before
     assert sorted(regions_of(database, before[0])) == before[0]
     with database.reading() as index:
-        assert sorted(index.codes_at(places, size=len(codes[0]))) == places
+        assert sum(chunk.counts.sum() for chunk in index.codes()) == sum(before[1])
         assert not index.damaged
 
 
