@@ -66,17 +66,19 @@ class Plane:
 
     def __init__(self, points: Floats, values: Floats) -> None:
         """Fit points (N, d), N >= 1, and their values (N,)."""
-        self._points: Floats = np.empty((0, points.shape[1]))
+        self._known: Floats = np.empty((0, points.shape[1] + 1))  # points, and 1
         self._values: Floats = np.empty(0)
         self.add(points, values)
 
     def add(self, points: Floats, values: Floats) -> None:
         """Fit the plane to the values (n,) of n more points (n, d) as well."""
-        self._points = np.concatenate([self._points, points])
+        more = np.ones((len(points), points.shape[1] + 1))
+        more[:, :-1] = points
+        self._known = known = np.concatenate([self._known, more])  # (N, d + 1)
         self._values = np.concatenate([self._values, values])
         weights = np.exp((self._values - self._values.max()) / TEMPERATURE)
-        weights = weights.clip(min=_LEAST_WEIGHT) / weights.clip(min=_LEAST_WEIGHT).sum()
-        known = np.concatenate([self._points, np.ones((len(self._points), 1))], axis=1)
+        np.maximum(weights, _LEAST_WEIGHT, out=weights)
+        weights /= weights.sum()
         weighted = known * weights[:, None]  # (N, d + 1)
         normal = weighted.T @ known
         normal[np.diag_indices(len(normal) - 1)] += _RIDGE  # slopes are small; levels are not

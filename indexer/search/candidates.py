@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class CandidateRegions:
         """
         first = int(self.starts[photo])
         pairs = [(first + row, column) for column, row in regions]
-        estimated = [pair for pair in pairs if np.isnan(self.known[pair])]
+        estimated = [pair for pair in pairs if isnan(self.known.item(pair))]
         for column in self._request.judged:
             estimated += [(first + row, column) for row in self.likely(photo, column)]
         return estimated

@@ -155,5 +155,5 @@ def _shown(request: Request, found: Found, number: int) -> list[int]:
     if request.options.every_region:
         order: list[int] = np.argsort(-known, kind="stable").tolist()
         return order[: int((known > -np.inf).sum())]
-    further = distinct_regions(photo.boxes, known, beside=rows)
-    return rows + further[: max(0, request.options.per_image - len(rows))]
+    more = request.options.per_image - len(rows)
+    return rows if more <= 0 else rows + distinct_regions(photo.boxes, known, beside=rows)[:more]

@@ -87,17 +87,18 @@ class _CandidateSearch:
 
     def _finish(self) -> list[Found]:
         """The best photos, all that decides on them computed exactly."""
+        photos: list[int] = []
         for _ in range(limits.ROUNDS):
             best = list(self._ranking.best(self._settled).items())[: self._settled]
             asked = self._inexact([photo for photo, _ in best])
             asked += [pair for item in best for pair in self._open(*item)]
-            if not asked:
-                break
             self._compute(asked)
-        photos = self._certain()
-        if self._request.options.per_image > 1:
-            self._compute(self._candidates.further(photos))
-            photos = self._certain()  # what comes to light counts for the first box too
+            photos = self._certain()
+            if self._request.options.per_image > 1:
+                self._compute(self._candidates.further(photos))
+                photos = self._certain()  # what comes to light counts for the first box too
+            if not asked and not self._drop_lost(photos):
+                break
         return self._found(photos)
 
     def _inexact(self, photos: Sequence[int]) -> list[tuple[int, int]]:
@@ -121,16 +122,46 @@ class _CandidateSearch:
         return list(islice(certain, self._top))
 
     def _found(self, photos: Sequence[int]) -> list[Found]:
-        """Photos aligned by exact values, with boxes and phrase-free parts of the database: what
-        the cache holds only proposes."""
+        """Photos that were read, aligned by exact values, with boxes and phrase-free parts of the
+        database: what the cache holds only proposes."""
         candidates = self._candidates
-        self._read(photos)
         ids = candidates.regions.photo_ids[list(photos)].tolist()
-        there = {photo_id: photo for photo, photo_id in zip(photos, ids, strict=True)}
-        stored = {each: self._stored[each] for each in ids if each in self._stored}
-        values = [candidates.values[candidates.of(there[each])] for each in stored]
+        own = {
+            photo_id: candidates.of(photo)
+            for photo, photo_id in zip(photos, ids, strict=True)
+            if photo_id in self._stored
+        }
+        stored = {photo_id: self._stored[photo_id] for photo_id in own}
+        rows = [candidates.regions.rows[each] for each in own.values()]
+        known = self._codes(np.concatenate([np.empty(0, np.int64), *rows]))
+        values, end = [], 0
+        for photo_id, each in own.items():
+            codes, end = known[end : end + each.stop - each.start], end + each.stop - each.start
+            if np.array_equal(stored[photo_id].codes, codes):
+                values.append(candidates.values[each])
+            else:  # described anew since the cache was read
+                anew = [column.values(stored[photo_id].codes) for column in self._columns]
+                values.append(np.stack(anew, axis=1))
         answers = align_photos(self._request, stored, values)
         return sorted(answers, key=lambda one: (-round(one.alignment.score, 4), one.photo_id))
+
+    def _drop_lost(self, photos: Sequence[int]) -> bool:
+        """Read photos from the database; whether some have left it, or have other regions than the
+        cache knows, and were dropped."""
+        candidates, dropped = self._candidates, False
+        ids = candidates.regions.photo_ids[list(photos)].tolist()
+        lacking = [photo_id for photo_id in ids if photo_id not in self._stored]
+        read = self._request.index.regions(lacking)
+        for photo, photo_id in zip(photos, ids, strict=True):
+            if photo_id in self._stored:
+                continue
+            own = candidates.of(photo)
+            if photo_id in read and len(read[photo_id].codes) == own.stop - own.start:
+                self._stored[photo_id] = read[photo_id]
+            else:
+                candidates.drop(photo)
+                dropped = True
+        return dropped
 
     # candidates
 
@@ -175,49 +206,25 @@ class _CandidateSearch:
     # rescoring
 
     def _rescore(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Compute about the values of (region, column), from codes of the cache; they improve
-        estimates."""
+        """Compute about the values of (region, column); they improve estimates."""
         candidates = self._candidates
         for number, regions in _by_column(pairs).items():
             column = self._columns[number]
-            codes = self._request.regions.codes_at(candidates.regions.rows[regions])
-            values = column.approximate_values(codes)
+            values = column.approximate_values(self._codes(candidates.regions.rows[regions]))
             candidates.know(number, regions, values, exact=False)
             column.estimate.add(candidates.regions.points[regions], values)
             candidates.estimate(number)
 
     def _compute(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Compute the values of (region, column), from codes of the database."""
+        """Compute the values of (region, column) exactly."""
         candidates = self._candidates
-        regions = np.array([region for region, _ in pairs], dtype=np.int64)
-        self._read(np.unique(candidates.owners[regions]).tolist())
-        for number, some in _by_column(pairs).items():
-            ids = candidates.regions.photo_ids[candidates.owners[some]].tolist()
-            there = np.array([photo_id in self._stored for photo_id in ids], dtype=bool)
-            places = candidates.regions.places[some].tolist()
-            codes = [
-                self._stored[photo_id].codes[place]
-                for photo_id, place, is_there in zip(ids, places, there, strict=True)
-                if is_there
-            ]
-            if codes:
-                values = self._columns[number].values(np.stack(codes))
-                candidates.know(number, some[there], values, exact=True)
+        for number, regions in _by_column(pairs).items():
+            values = self._columns[number].values(self._codes(candidates.regions.rows[regions]))
+            candidates.know(number, regions, values, exact=True)
 
-    def _read(self, photos: Sequence[int]) -> None:
-        """Read photos from the database; one that left it, or has other regions than the cache
-        knows, is dropped."""
-        candidates = self._candidates
-        ids = candidates.regions.photo_ids[list(photos)].tolist()
-        lacking = {photo_id for photo_id in ids if photo_id not in self._stored}
-        read = self._request.index.regions(sorted(lacking))
-        for photo, photo_id in zip(photos, ids, strict=True):
-            if photo_id in lacking:
-                own = candidates.of(photo)
-                if photo_id in read and len(read[photo_id].codes) == own.stop - own.start:
-                    self._stored[photo_id] = read[photo_id]
-                else:
-                    candidates.drop(photo)
+    def _codes(self, rows: Ints) -> Floats:
+        """Codes (n, E) of the regions in some rows (n,), as the cache has them."""
+        return self._request.regions.codes_at(rows)
 
 
 def _by_column(pairs: Sequence[tuple[int, int]]) -> dict[int, Ints]:
