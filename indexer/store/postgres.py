@@ -44,8 +44,8 @@ from indexer.store import postgres_url
 from indexer.store.caption_words import CAPTION_WORDS, CONFIGURATION, plain_text
 from indexer.store.postgres_faults import failed, refused
 from indexer.store.reading import SqlReading
-from indexer.store.records import CODE_TYPE, CaptionMatches, StoredCode
-from indexer.store.schema import APPLICATION_ID, Base
+from indexer.store.records import CODE_BYTES, CODE_TYPE, CaptionMatches, StoredCode
+from indexer.store.schema import APPLICATION_ID, METADATA
 from indexer.store.values import sums_of_codes
 from indexer.store.writing import SqlWriting
 from indexer.user_folders import cache_folder
@@ -59,7 +59,7 @@ BUSY_SECONDS = 30.0
 TOLD_AFTER = 2.0  # seconds of waiting
 # The second numbers of locks between programs; the first is APPLICATION_ID.
 MAKING_TABLES, WRITING, PLANNING = 1, 2, 3
-TABLES = (*Base.metadata.tables, "claim")
+TABLES = (*METADATA.tables, "claim")
 _COPIED = ("region", "region_codes", "result_region")
 
 
@@ -211,7 +211,7 @@ class PostgresReading(SqlReading):
     ) -> dict[tuple[int, int], StoredCode]:
         """See `Reading`. Only the bytes of these codes are taken from a photo's."""
         wanted = np.array(list(regions), dtype=np.int64).reshape(-1, 2)
-        length = size * CODE_TYPE.itemsize
+        length = size * CODE_BYTES
         rows = self.connection.exec_driver_sql(
             "SELECT asked.photo, asked.place, stamp, "
             "substr(codes, 1 + asked.place * %(length)s, %(length)s), "

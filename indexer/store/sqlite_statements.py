@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from sqlalchemy import ColumnElement, Select, Table, Text, func, select, type_coerce
 from sqlalchemy.dialects import sqlite
 
 from indexer.photos.folding import folded, read_again
 from indexer.store.reading import AT_ONCE, SqlReading
-from indexer.store.records import CODE_TYPE, CaptionMatches, StoredCode
+from indexer.store.records import CODE_BYTES, CODE_TYPE, CaptionMatches, StoredCode
 from indexer.store.values import sums_of_codes
 from indexer.store.writing import SqlWriting
 
@@ -24,8 +23,10 @@ class SQLiteReading(SqlReading):
         self, regions: Iterable[tuple[int, int]], *, size: int
     ) -> dict[tuple[int, int], StoredCode]:
         """See `Reading`. Only the bytes of these codes are taken from a photo's."""
+        import numpy as np
+
         wanted = list(regions)
-        length = size * CODE_TYPE.itemsize
+        length = size * CODE_BYTES
         found = {}
         for start in range(0, len(wanted), AT_ONCE):
             asked = ",".join(
@@ -68,6 +69,8 @@ class SQLiteReading(SqlReading):
 
         so rows in order of number are photos, each beginning with its shortest caption.
         """
+        import numpy as np
+
         # Between quotes no word is an operator of FTS5's, and `words_of` leaves no quote in a word.
         quoted = " ".join(f'"{word}"' for word in words)
         rows = self._cursor().execute(
