@@ -1,12 +1,14 @@
 """Where the time of a new process goes: `--help`, `status` and `query`, beside another checkout.
 
-python benchmarks/cold_start.py --db index.db --baseline ../dcsearch-before
+python benchmarks/cold_start.py --db index.db --baseline ../dcsearch-before --baseline-db old.db
 python benchmarks/cold_start.py --db index.db --repeats 1 --commands status    a short look
 
 Every program is a new process; the two checkouts take turns with `python -c pass`, so that a slow
 moment hits them all alike. CPU time (user and system, of the process) is what to compare: wall time
 grows with whatever else runs. Each checkout asks a copy of the index of its own, which it has asked
-once before. Then the CPU time of each import is measured in this checkout, and summed by package.
+once before; a checkout that cannot open this one's gets one that it made. Modules are compiled in
+that first round, whatever PYTHONDONTWRITEBYTECODE says. Then the CPU time of each import is
+measured in this checkout, and summed by package.
 
 No turn begins after --seconds, or after Ctrl-C; what was measured until then is reported.
 """
@@ -59,8 +61,11 @@ finally:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--db", type=Path, required=True, help="an index that both can open")
+    parser.add_argument("--db", type=Path, required=True, help="an index of this checkout")
     parser.add_argument("--baseline", type=Path, help="another checkout of dcsearch")
+    parser.add_argument(
+        "--baseline-db", type=Path, help="its index; default: that of --db, which it must open"
+    )
     parser.add_argument("--phrase", default="a red bus")
     parser.add_argument("--repeats", type=int, default=9, help="turns at the most")
     parser.add_argument("--seconds", type=float, default=300.0, help="after which no turn begins")
@@ -79,7 +84,8 @@ def main() -> None:
     facts: dict[str, Any] = {}
     lines: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        indexes = {name: copied(options.db, Path(folder, name)) for name in checkouts}
+        originals = {"this": options.db, "baseline": options.baseline_db or options.db}
+        indexes = {name: copied(originals[name], Path(folder, name)) for name in checkouts}
 
         def arguments(what: str, name: str) -> list[str]:
             asked = [options.phrase] if what == "query" else []
@@ -164,10 +170,12 @@ def timed(checkout: Path, program: str, arguments: list[str]) -> tuple[float, fl
 
 def run(checkout: Path, program: str, arguments: list[str], **environment: str) -> None:
     """A new process of a checkout; where it fails, or does not end, the benchmark ends."""
+    # With it every process compiles its modules again, which takes longer than all else.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     try:
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
-            env=os.environ | {"PYTHONPATH": str(checkout)} | environment,
+            env=kept | {"PYTHONPATH": str(checkout)} | environment,
             cwd=checkout,
             capture_output=True,
             timeout=LONGEST,

@@ -6,11 +6,11 @@ import typer
 
 from cli.exits import DONE
 from cli.options import Database, Json
-from cli.render import SCHEMA_VERSION, add_row, json_bytes
-from cli.terminal import print_table, say, short_path, warn, write_results
+from cli.render import SCHEMA_VERSION, json_bytes
+from cli.terminal import print_facts, say, short_path, warn, write_results
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Iterator
 
     from indexer import IndexStatus
 
@@ -30,37 +30,31 @@ def status(json: Json = False, database: Database = None) -> None:
         document = {"schema_version": SCHEMA_VERSION, **status_document(found)}
         write_results(json_bytes(document, indent=2))
     else:
-        print_table(_table(found))
+        print_facts(_facts(found))
         if len(found.failures) > FAILURES:
             say(f"{len(found.failures) - FAILURES} more photos failed; see: dcsearch status --json")
     raise typer.Exit(DONE)
 
 
-def _table(status: "IndexStatus") -> "Table":
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 3, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _facts(status: "IndexStatus") -> "Iterator[tuple[str, str]]":
+    """What is shown, label and text."""
     last = status.indexed_last
-    add_row(table, "index", f"{status.location}, {_size(status.bytes)}")
+    yield "index", f"{status.location}, {_size(status.bytes)}"
     if status.model_name is None:
-        add_row(table, "model", "none yet; index photos with: dcsearch index PHOTOS")
+        yield "model", "none yet; index photos with: dcsearch index PHOTOS"
     else:
-        add_row(table, "model", f"{status.model_name} ({str(status.model_sha256)[:12]})")
-    add_row(table, "photos", _photos(status))
-    add_row(table, "regions", f"{status.regions:,}")
-    add_row(table, "queries", f"{status.queries:,}")
+        yield "model", f"{status.model_name} ({str(status.model_sha256)[:12]})"
+    yield "photos", _photos(status)
+    yield "regions", f"{status.regions:,}"
+    yield "queries", f"{status.queries:,}"
     if last is not None:
-        add_row(table, "indexed last", f"{last.astimezone():%Y-%m-%d %H:%M}")
+        yield "indexed last", f"{last.astimezone():%Y-%m-%d %H:%M}"
     elif status.done:  # a forced run, or one that was cut off, has come to none of them yet
-        add_row(table, "indexed last", "all photos wait to be described again")
+        yield "indexed last", "all photos wait to be described again"
     for place, folder in enumerate(status.folders):
-        add_row(table, "" if place else "folders", short_path(folder))
+        yield "" if place else "folders", short_path(folder)
     for place, failure in enumerate(status.failures[:FAILURES]):
-        label = "" if place else "failed"
-        add_row(table, label, f"{short_path(failure.path)}: {failure.reason}")
-    return table
+        yield "" if place else "failed", f"{short_path(failure.path)}: {failure.reason}"
 
 
 def _photos(status: "IndexStatus") -> str:

@@ -7,9 +7,12 @@ it, so that a file named with escape sequences or line breaks cannot disturb the
 import contextlib
 import os
 import re
+import shutil
 import sys
 import unicodedata
+from bisect import bisect_right
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -130,6 +133,51 @@ def print_table(renderable: object) -> None:
     with _writing_results():
         _console(sys.stdout).print(renderable)
         sys.stdout.flush()
+
+
+def print_facts(facts: "Iterable[tuple[str, str]]") -> None:
+    """Writes labels and texts to stdout, a fact a line, the texts below each other.
+
+    At a terminal labels are dim, and a text that is longer than its line goes on below its
+    beginning. Without Rich: importing it takes as long as reading what there is to show.
+
+    Raises:
+        UsageError: stdout cannot be written (its disk is full).
+        BrokenPipeError: the reader has gone.
+    """
+    rows = [(shown(label), shown(text)) for label, text in facts]
+    indent = max((_width(label) for label, _ in rows), default=0) + 3
+    terminal = is_terminal(sys.stdout)
+    narrow = terminal or "COLUMNS" in os.environ
+    room = max(shutil.get_terminal_size().columns - indent, 20) if narrow else UNLIMITED
+    coloured = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    with _writing_results():
+        for label, text in rows:
+            space = " " * (indent - _width(label))
+            start = f"\x1b[2m{label}\x1b[0m{space}" if coloured and label else f"{label}{space}"
+            for line in _folded(text, room):
+                sys.stdout.write(f"{start}{line}\n")
+                start = " " * indent
+        sys.stdout.flush()
+
+
+def _folded(text: str, room: int) -> "Iterator[str]":
+    """A text as lines of no more than `room` columns, cut between words where that can be."""
+    while _width(text) > room:
+        fitting = bisect_right(list(accumulate(map(_width, text))), room)
+        space = text.rfind(" ", 0, fitting + 1)
+        end = space if space > 0 else fitting
+        yield text[:end].rstrip(" ")
+        text = text[end:].lstrip(" ")
+    yield text
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    marks = sum(unicodedata.category(each) in ("Mn", "Me", "Cf") for each in text)
+    return len(text) + sum(unicodedata.east_asian_width(each) in "WF" for each in text) - marks
 
 
 @contextlib.contextmanager

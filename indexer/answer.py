@@ -1,13 +1,17 @@
 """The answer to a query: photos in order of score, each with the regions that answer."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dcsearch.errors import DcsearchError
-from dcsearch.scoring.explanation import Explanation
-from dcsearch.vocabulary import UnknownWord
-from dcsearch.words.substitution import Substitution
+if TYPE_CHECKING:
+    from dcsearch.errors import DcsearchError
+    from dcsearch.scoring.explanation import Explanation
+    from dcsearch.vocabulary import UnknownWord
+    from dcsearch.words.substitution import Substitution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +104,11 @@ class Answer:
     substitutions: tuple[Substitution, ...] = ()
     notices: tuple[DcsearchError, ...] = ()
 
-    def noticing(self, *notices: DcsearchError | None) -> "Answer":
+    def noticing(self, *notices: DcsearchError | None) -> Answer:
         """The same answer with further notices, where there are any."""
         found = [notice for notice in notices if notice is not None]
         return replace(self, notices=(*self.notices, *found)) if found else self
 
-    def timed(self, elapsed_ms: float) -> "Answer":
+    def timed(self, elapsed_ms: float) -> Answer:
         """The same answer, which took this many milliseconds."""
         return replace(self, elapsed_ms=elapsed_ms)

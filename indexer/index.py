@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcsearch.errors import Cure, IndexUnusable, UsageError
-from dcsearch.pace import USUAL_BATCH
-from dcsearch.question import Question, Term, parse_term
-from indexer.models.collection import Models
 from indexer.models.mismatch import OtherModel
 from indexer.photos.paths import absolute_path, printable
 from indexer.store.contract import Store
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dcsearch.question import Question
     from dcsearch.scoring.formula import Score
     from indexer.answer import Answer
     from indexer.indexing.describing import Cluster
@@ -100,9 +98,12 @@ class Index:
             IndexUnusable: there is no index, or one that cannot be used.
             CheckpointError: no model is called so.
         """
-        file = Models().file(model) if isinstance(model, str) else model
+        if isinstance(model, str):
+            from indexer.models.collection import Models
+
+            model = Models().file(model)
         store = open_store(where, create=create, on_wait=on_wait)
-        return cls(store, model=file, device=device)
+        return cls(store, model=model, device=device)
 
     @staticmethod
     def exists(where: str | Path | None = None) -> bool:
@@ -244,6 +245,7 @@ class Index:
             CheckpointError: the model's file cannot be read.
             ValueError: batch_size or workers below 1.
         """
+        from dcsearch.pace import USUAL_BATCH
         from indexer.indexing.describer import photo_describer
         from indexer.indexing.progress import Progress
         from indexer.indexing.run import index_photos
@@ -303,7 +305,7 @@ class Index:
 
     def query(
         self,
-        *phrases: str | Question,
+        *phrases: "str | Question",
         like: Sequence[str] = (),
         examples: "Mapping[str, Example] | None" = None,
         top: int = 10,
@@ -349,6 +351,7 @@ class Index:
             IndexUnusable: the index holds no photos, or another model's.
             CheckpointError: the model's file cannot be read, or the table of words beside it.
         """
+        from dcsearch.question import Question, parse_term
         from indexer.search.example import parse_example
         from indexer.search.options import SearchOptions
 
@@ -405,6 +408,7 @@ class Index:
             IndexUnusable: the index holds no photos, or another model's.
             CheckpointError: the model's file cannot be read.
         """
+        from dcsearch.question import Question, Term
         from indexer.search.example import Example
         from indexer.search.options import SearchOptions
 
@@ -579,7 +583,7 @@ class Index:
 
     def _ask(
         self,
-        question: Question,
+        question: "Question",
         options: "SearchOptions",
         only: PhotoFilter | None,
         record: bool,
@@ -635,4 +639,6 @@ class Index:
         try:
             yield
         except OtherModel as error:
+            from indexer.models.collection import Models
+
             raise error.kept_as(Models().name_of_hash(error.sha256)) from None

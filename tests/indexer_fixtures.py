@@ -19,9 +19,8 @@ from indexer.indexing.report import IndexReport
 from indexer.indexing.run import index_photos
 from indexer.store.open import open_store
 from indexer.store.records import IndexModel
-from indexer.store.schema import Photo, Region, RegionCodes
+from indexer.store.schema import PHOTO, REGION, REGION_CODES
 from indexer.store.sqlite import SQLiteStore
-from tests.store_fixtures import tables
 
 
 def fake_model(name: str = "fake", sha256: str = "a" * 64) -> IndexModel:
@@ -194,14 +193,18 @@ def outcome(report: IndexReport) -> dict[str, Any]:
 
 def content(database: SQLiteStore, folder: Path | None = None) -> list[dict[str, Any]]:
     """Everything an index knows of its photos, in order of path, but for ids and moments."""
-    with tables(database) as session:
-        photos = session.scalars(select(Photo)).all()
+    with database.connection() as connection:
+        photos = connection.execute(select(PHOTO)).all()
         rows = []
         for photo in photos:
-            regions = session.scalars(
-                select(Region).where(Region.photo_id == photo.id).order_by(Region.rank)
+            regions = connection.execute(
+                select(REGION).where(REGION.c.photo_id == photo.id).order_by(REGION.c.rank)
             ).all()
-            codes = session.get(RegionCodes, photo.id)
+            codes = connection.execute(
+                select(REGION_CODES.c["count", "dimension", "codes"]).where(
+                    REGION_CODES.c.photo_id == photo.id
+                )
+            ).first()
             path = str(photo.path)
             rows.append(
                 {
@@ -215,7 +218,7 @@ def content(database: SQLiteStore, folder: Path | None = None) -> list[dict[str,
                     "regions": [
                         (r.rank, r.x0, r.y0, r.x1, r.y1, r.objectness, r.caption) for r in regions
                     ],
-                    "codes": None if codes is None else (codes.count, codes.dimension, codes.codes),
+                    "codes": None if codes is None else tuple(codes),
                 }
             )
     return sorted(rows, key=lambda row: str(row["path"]))

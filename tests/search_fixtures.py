@@ -16,7 +16,7 @@ from indexer.answer import Answer
 from indexer.photos.origin import PhotoOrigin
 from indexer.search.searcher import Searcher
 from indexer.store.records import Described, IndexModel, PhotoFile
-from indexer.store.schema import Photo
+from indexer.store.schema import PHOTO
 from indexer.store.sqlite import SQLiteStore
 
 WIDTH, HEIGHT = 160, 120
@@ -79,7 +79,8 @@ def photo_ids(database: SQLiteStore) -> dict[str, int]:
     """The id of every photo that the index knows, by path."""
     with database.connection() as connection:
         return {
-            str(path): number for number, path in connection.execute(select(Photo.id, Photo.path))
+            str(path): number
+            for number, path in connection.execute(select(PHOTO.c.id, PHOTO.c.path))
         }
 
 

@@ -1,6 +1,5 @@
 """What tests read of a store, each in a transaction of its own."""
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from sqlalchemy.orm import Session
 
 from indexer.answer import Answer
 from indexer.index import Index
@@ -22,19 +20,7 @@ from indexer.store.records import (
     PastQuery,
     PhotoRegions,
 )
-from indexer.store.schema import Base
-from indexer.store.sqlite import SQLiteStore
-
-
-@contextlib.contextmanager
-def tables(database: SQLiteStore, *, write: bool = False) -> Iterator[Session]:
-    """The tables as objects; with `write` changes are kept when the block ends well."""
-    with (
-        database.connection(write=write) as connection,
-        Session(connection, expire_on_commit=False) as opened,
-    ):
-        yield opened
-        opened.flush()
+from indexer.store.schema import METADATA
 
 
 def read_codes(store: Store, *, chunk: int = 64, photo_ids: Any = None) -> Iterator[CodeChunk]:
@@ -93,10 +79,10 @@ def assert_as_declared(connection: Connection, *, besides: Callable[[str, str], 
             "include_name": lambda name, kind, _: not besides(str(name), kind),
         },
     )
-    assert compare_metadata(context, Base.metadata) == []
+    assert compare_metadata(context, METADATA) == []
     # What that comparison leaves out: what happens to rows whose parents are deleted.
     found = inspect(connection)
-    for table in Base.metadata.sorted_tables:
+    for table in METADATA.sorted_tables:
         made = {
             (*key["constrained_columns"], key["options"].get("ondelete"))
             for key in found.get_foreign_keys(table.name)

@@ -7,11 +7,11 @@ import typer
 from cli.exits import DONE
 from cli.model.kept import PRECISIONS, NameOrFile, size_text, summary
 from cli.options import Json
-from cli.render import SCHEMA_VERSION, add_row, json_bytes, utf8
-from cli.terminal import print_table, short_path, write_results
+from cli.render import SCHEMA_VERSION, json_bytes, utf8
+from cli.terminal import print_facts, short_path, write_results
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Iterator
 
     from indexer.models.model_info import ModelInfo
 
@@ -33,34 +33,29 @@ def info(model: NameOrFile, json: Json = False) -> None:
         }
         write_results(json_bytes({"schema_version": SCHEMA_VERSION, **document}, indent=2))
     else:
-        print_table(_table(found))
+        print_facts(_facts(found))
     raise typer.Exit(DONE)
 
 
-def _table(model: "ModelInfo") -> "Table":
-    from rich.table import Table
-
+def _facts(model: "ModelInfo") -> "Iterator[tuple[str, str]]":
+    """What is shown, label and text."""
     header = model.header
-    table = Table.grid(padding=(0, 3, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     inside = "" if header.name == model.name else f" (calls itself {header.name})"
-    add_row(table, "name", f"{model.name or 'none here'}{inside}")
-    add_row(table, "file", f"{short_path(model.path)}, {size_text(model.bytes)}")
-    add_row(table, "sha256", header.sha256)
-    add_row(table, "in use", "yes" if model.in_use else "no")
+    yield "name", f"{model.name or 'none here'}{inside}"
+    yield "file", f"{short_path(model.path)}, {size_text(model.bytes)}"
+    yield "sha256", header.sha256
+    yield "in use", "yes" if model.in_use else "no"
     kept = PRECISIONS.get(model.precision, model.precision)
-    add_row(table, "parameters", f"{model.parameters:,}, kept as {kept}")
-    add_row(table, "words", f"{len(header.words):,}")
+    yield "parameters", f"{model.parameters:,}, kept as {kept}"
+    yield "words", f"{len(header.words):,}"
     if model.source or model.added:
-        add_row(table, "came from", f"{model.source}, {model.added}")
+        yield "came from", f"{model.source}, {model.added}"
     card = model.path.with_suffix(".md")
     terms = f"see the model card, {short_path(card)}" if card.exists() else "none are named inside"
-    add_row(table, "terms", model.terms or terms)
+    yield "terms", model.terms or terms
     for title, values in (("provenance", header.provenance), ("config", header.recorded_config)):
         for place, (key, value) in enumerate(values.items()):
-            add_row(table, "" if place else title, f"{key}: {_plain(value)}")
-    return table
+            yield "" if place else title, f"{key}: {_plain(value)}"
 
 
 def _plain(value: object) -> str:

@@ -6,14 +6,14 @@ are made of the captions, and the edition, a number by which a store tells its o
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from blake3 import blake3
 from sqlalchemy import Row, Table, func, select
 
 from dcsearch.errors import Cure, IndexUnusable
 from indexer.store.reading import SqlReading
-from indexer.store.schema import Model, Photo, Query, Region, RegionCodes, Result, ResultRegion
+from indexer.store.schema import MODEL, PHOTO, QUERY, REGION, REGION_CODES, RESULT, RESULT_REGION
 from indexer.store.values import DAMAGED
 
 Rows = Sequence[Row[Any]]
@@ -37,13 +37,9 @@ class Group(NamedTuple):
         return (self.head, *self.parts)
 
 
-def _table(of: type) -> Table:
-    return cast(Table, of.__table__)  # type: ignore[attr-defined]
-
-
-MODELS = Group(_table(Model))
-PHOTOS = Group(_table(Photo), (_table(Region), _table(RegionCodes)))
-QUERIES = Group(_table(Query), (_table(Result), _table(ResultRegion)))
+MODELS = Group(MODEL)
+PHOTOS = Group(PHOTO, (REGION, REGION_CODES))
+QUERIES = Group(QUERY, (RESULT, RESULT_REGION))
 GROUPS = (MODELS, PHOTOS, QUERIES)  # none refers to a later one
 TABLES = tuple(table for group in GROUPS for table in group.tables)
 

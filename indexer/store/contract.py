@@ -10,35 +10,38 @@ that passes `tests/indexer/store/test_contract.py`, and a line in `indexer.store
 database speaks SQL, `indexer.store.reading` and `indexer.store.writing` are most of it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-import numpy as np
-
-from dcsearch.errors import IndexUnusable
-from indexer.answer import Answer
-from indexer.finding import Finding
-from indexer.store.filters import PhotoFilter
-from indexer.store.records import (
-    CaptionMatches,
-    CodeChunk,
-    Described,
-    Failed,
-    IndexedPhoto,
-    IndexModel,
-    IndexStatus,
-    KnownPhoto,
-    Move,
-    PastQuery,
-    PhotoFacts,
-    PhotoFile,
-    PhotoRegions,
-)
-
+# Nothing of this is needed to import it: whoever opens an index for a look waits for none of it.
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy as np
+
+    from dcsearch.errors import IndexUnusable
+    from indexer.answer import Answer
+    from indexer.finding import Finding
     from indexer.photos.origin import PhotoOrigin
+    from indexer.store.filters import PhotoFilter
+    from indexer.store.records import (
+        CaptionMatches,
+        CodeChunk,
+        Described,
+        Failed,
+        IndexedPhoto,
+        IndexModel,
+        IndexStatus,
+        KnownPhoto,
+        Move,
+        PastQuery,
+        PhotoFacts,
+        PhotoFile,
+        PhotoRegions,
+    )
 
 
 class Reading(Protocol):
@@ -180,7 +183,7 @@ class Writing(Reading, Protocol):
         They are `done` all the while. Describing them ends it, too.
         """
 
-    def set_origins(self, origins: "Mapping[int, PhotoOrigin]") -> None:
+    def set_origins(self, origins: Mapping[int, PhotoOrigin]) -> None:
         """Store when and with what photos, by id, were taken."""
 
     def add_sums(self, photo_ids: Sequence[int]) -> int:

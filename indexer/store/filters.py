@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, Text, or_, select, type_coerce
 
 from dcsearch.errors import UsageError
@@ -17,10 +16,12 @@ from indexer.photos.path_glob import path_matcher, plain_part
 from indexer.photos.paths import absolute_path, path_text, printable, text_path
 from indexer.photos.url import canonical_url, is_url
 from indexer.store.records import DONE
-from indexer.store.schema import Photo
+from indexer.store.schema import PHOTO
 from indexer.store.values import is_text
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from indexer.store.contract import Reading, Store
 
 _DATES = ("%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
@@ -121,7 +122,7 @@ def as_the_index_writes(store: "Store", only: PhotoFilter) -> PhotoFilter:
         return replace(only, limit_to=_meant(index, only.limit_to)[0])
 
 
-def photo_ids(store: "Store", only: PhotoFilter) -> np.ndarray[Any, Any] | None:
+def photo_ids(store: "Store", only: PhotoFilter) -> "np.ndarray[Any, Any] | None":
     """Ids of the photos that are done and pass: (P,) int64, ascending, perhaps none.
 
     None where nothing is set: all photos that are done pass, and nothing is read.
@@ -185,7 +186,7 @@ def matching(
     listed: Callable[[Sequence[str]], ColumnElement[Any] | Select[Any]],
     contains: Callable[[ColumnElement[str], str], ColumnElement[bool]],
     contains_folded: Callable[[Any, str], ColumnElement[bool]],
-) -> np.ndarray[Any, Any]:
+) -> "np.ndarray[Any, Any]":
     """As `Reading.matching`, in SQL.
 
     Args:
@@ -193,21 +194,23 @@ def matching(
         contains: gives the condition that a text column holds a text, case respected.
         contains_folded: the same, by `indexer.photos.folding.folded`.
     """
-    path = type_coerce(Photo.path, Text)
-    conditions: list[ColumnElement[bool]] = [Photo.state == DONE]
+    import numpy as np
+
+    path = type_coerce(PHOTO.c.path, Text)
+    conditions: list[ColumnElement[bool]] = [PHOTO.c.state == DONE]
     if only.after is not None:
-        conditions.append(Photo.taken_at >= only.after)
+        conditions.append(PHOTO.c.taken_at >= only.after)
     if only.before is not None:
-        conditions.append(Photo.taken_at < only.before)
+        conditions.append(PHOTO.c.taken_at < only.before)
     if only.camera:
-        conditions.append(or_(*(contains_folded(Photo.camera, name) for name in only.camera)))
+        conditions.append(or_(*(contains_folded(PHOTO.c.camera, name) for name in only.camera)))
     if only.limit_to is not None:
         conditions.append(path.in_(listed([path_text(each) for each in only.limit_to])))
     if only.path_glob is not None:
         # No more than a sieve: the database finds the glob's longest plain part far sooner than
         # Python sees that a path does not match.
         conditions.append(contains(path, plain_part(only.path_glob)))
-    statement = select(Photo.id).where(*conditions).order_by(Photo.id)
+    statement = select(PHOTO.c.id).where(*conditions).order_by(PHOTO.c.id)
     if only.path_glob is None:
         return np.fromiter(connection.execute(statement).scalars(), dtype=np.int64)
     matches = path_matcher(only.path_glob)

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select
 
 from dcsearch.errors import Cure, IndexUnusable
-from dcsearch.vocabulary import UnknownWord
-from dcsearch.words.substitution import Substitution
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.store.records import PastQuery
-from indexer.store.schema import Photo, Query, Result, ResultRegion
+from indexer.store.schema import PHOTO, QUERY, RESULT, RESULT_REGION
 from indexer.store.values import DAMAGED, intact
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def insert_answer(connection: Connection, answer: Answer, options: Mapping[str, 
     """As `Writing.record`, in SQL; substitutions are kept among the options."""
     substitutions = [each.to_json() for each in answer.substitutions]
     query_id = connection.execute(
-        insert(Query).returning(Query.id),
+        insert(QUERY).returning(QUERY.c.id),
         {
             "asked_at": answer.asked_at,
             "phrases": list(answer.phrases),
@@ -71,8 +69,8 @@ def insert_answer(connection: Connection, answer: Answer, options: Mapping[str, 
             "elapsed_ms": answer.elapsed_ms,
         },
     ).scalar_one()
-    for table in (ResultRegion, Result):  # left in a damaged index by a query that is gone
-        connection.execute(delete(table).where(table.query_id == query_id))
+    for table in (RESULT_REGION, RESULT):  # left in a damaged index by a query that is gone
+        connection.execute(delete(table).where(table.c.query_id == query_id))
     if answer.results:
         _record_results(connection, query_id, answer)
     return int(query_id)
@@ -82,19 +80,21 @@ def past_queries(
     connection: Connection, limit: int, *, before: int | None = None
 ) -> list[PastQuery]:
     """As `Reading.queries`, in SQL: one row a query, with its number of results and the first."""
-    columns = Query.id, Query.asked_at, Query.phrases, Query.options
+    columns = QUERY.c.id, QUERY.c.asked_at, QUERY.c.phrases, QUERY.c.options
     counts = (
-        select(Result.query_id, func.count().label("results")).group_by(Result.query_id).subquery()
+        select(RESULT.c.query_id, func.count().label("results"))
+        .group_by(RESULT.c.query_id)
+        .subquery()
     )
     statement = (
-        select(*columns, counts.c.results, Result.path, Result.score)
-        .outerjoin(counts, counts.c.query_id == Query.id)
-        .outerjoin(Result, and_(Result.query_id == Query.id, Result.rank == 1))
-        .order_by(Query.id.desc())
+        select(*columns, counts.c.results, RESULT.c.path, RESULT.c.score)
+        .outerjoin(counts, counts.c.query_id == QUERY.c.id)
+        .outerjoin(RESULT, and_(RESULT.c.query_id == QUERY.c.id, RESULT.c.rank == 1))
+        .order_by(QUERY.c.id.desc())
         .limit(min(limit, (1 << 63) - 1))  # as much as a database's integers hold
     )
     if before is not None:
-        statement = statement.where(Query.id < before)
+        statement = statement.where(QUERY.c.id < before)
     return [
         PastQuery(
             query_id=query_id,
@@ -116,19 +116,19 @@ def past_answer(connection: Connection, query_id: int) -> Answer | None:
     """As `Reading.answer`, in SQL; DAMAGED where it cannot be read."""
     if abs(query_id) >= 1 << 63:  # more than a database's integers hold
         return None
-    query = connection.execute(select(Query).where(Query.id == query_id)).first()
+    query = connection.execute(select(QUERY).where(QUERY.c.id == query_id)).first()
     if query is None:
         return None
     damaged: Answer = DAMAGED
     if next(intact([query], needed=len(query)), None) is None or not _are_texts(query.phrases):
         return damaged
     results = connection.execute(
-        select(Result).where(Result.query_id == query_id).order_by(Result.rank)
+        select(RESULT).where(RESULT.c.query_id == query_id).order_by(RESULT.c.rank)
     ).all()
     rows = connection.execute(
-        select(ResultRegion)
-        .where(ResultRegion.query_id == query_id)
-        .order_by(ResultRegion.rank, ResultRegion.position)
+        select(RESULT_REGION)
+        .where(RESULT_REGION.c.query_id == query_id)
+        .order_by(RESULT_REGION.c.rank, RESULT_REGION.c.position)
     ).all()
     try:
         answer = _answer(query, results, rows)
@@ -150,6 +150,9 @@ def _answer(query: Row[Any], results: Sequence[Row[Any]], rows: Sequence[Row[Any
     Raises:
         KeyError, TypeError ...: JSON is not of the form that was written, see _NOT_AS_WRITTEN.
     """
+    from dcsearch.vocabulary import UnknownWord
+    from dcsearch.words.substitution import Substitution
+
     sound = [row for row in intact(rows) if 0 <= row.phrase < len(query.phrases)]
     regions = {
         rank: tuple(_region(row, query.phrases) for row in group)
@@ -192,13 +195,13 @@ def _answer(query: Row[Any], results: Sequence[Row[Any]], rows: Sequence[Row[Any
 
 def _record_results(connection: Connection, query_id: int, answer: Answer) -> None:
     connection.execute(
-        insert(Result),
+        insert(RESULT),
         [
             {
                 "query_id": query_id,
                 "rank": result.rank,
                 "photo_id": connection.execute(
-                    select(Photo.id).where(Photo.path == result.path)
+                    select(PHOTO.c.id).where(PHOTO.c.path == result.path)
                 ).scalar(),
                 "path": result.path,
                 "score": result.score,
@@ -225,7 +228,7 @@ def _record_results(connection: Connection, query_id: int, answer: Answer) -> No
         for position, region in enumerate(result.regions)
     ]
     if regions:
-        connection.execute(insert(ResultRegion), regions)
+        connection.execute(insert(RESULT_REGION), regions)
 
 
 def _are_texts(value: Any) -> bool:

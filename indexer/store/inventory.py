@@ -1,10 +1,11 @@
 """What is in an index, in SQL: its photos, its failures, its model, and one photo's regions."""
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Text, func, select, type_coerce
 
 from indexer.photos.drawn import DRAWN
 from indexer.photos.scan import FailedPhoto, within
@@ -20,14 +21,14 @@ from indexer.store.records import (
     PhotoFacts,
     StoredRegion,
 )
-from indexer.store.schema import Model, Photo, Query, Region
-from indexer.store.values import DAMAGED, intact, is_text
+from indexer.store.schema import MODEL, PHOTO, QUERY, REGION, REGION_CODES
+from indexer.store.values import DAMAGED, intact, is_text, stored_path
 
 
 def current_model(connection: Connection) -> IndexModel | None:
     """As `Reading.model`; DAMAGED where it cannot be read."""
-    columns = Model.name, Model.sha256, Model.config, Model.provenance
-    row = connection.execute(select(*columns).where(Model.current)).first()
+    columns = MODEL.c.name, MODEL.c.sha256, MODEL.c.config, MODEL.c.provenance
+    row = connection.execute(select(*columns).where(MODEL.c.current)).first()
     if row is None:
         return None
     name, sha256, config, provenance = row
@@ -47,21 +48,22 @@ def index_status(
     connection: Connection, *, location: str, size: int, model: IndexModel | None
 ) -> IndexStatus:
     """As `Reading.status`, of an index of a model that takes `size` bytes on disk."""
-    is_photo = Photo.error.is_distinct_from(DRAWN)
-    by_state = select(Photo.state, func.count()).where(is_photo).group_by(Photo.state)
+    is_photo = PHOTO.c.error.is_distinct_from(DRAWN)
+    by_state = select(PHOTO.c.state, func.count()).where(is_photo).group_by(PHOTO.c.state)
     states: dict[str, int] = {state: count for state, count in connection.execute(by_state)}
-    last = connection.scalar(select(func.max(Photo.indexed_at)))
+    last = connection.scalar(select(func.max(PHOTO.c.indexed_at)))
+    # Photos know how many regions they have; to count these is to read a hundred times the rows.
     regions = connection.scalar(
-        select(func.count())
-        .select_from(Region)
-        .join(Photo, Photo.id == Region.photo_id)
-        .where(Photo.state == DONE)
+        select(func.sum(REGION_CODES.c.count))
+        .join(PHOTO, PHOTO.c.id == REGION_CODES.c.photo_id)
+        .where(PHOTO.c.state == DONE)
     )
     failed = (
-        select(Photo.path, Photo.error).where(Photo.state == ERROR, is_photo).order_by(Photo.path)
+        select(PHOTO.c.path, PHOTO.c.error)
+        .where(PHOTO.c.state == ERROR, is_photo)
+        .order_by(PHOTO.c.path)
     )
-    there = select(Photo.path).where(Photo.state != MISSING, is_photo)
-    folders = {os.path.dirname(path) for (path,) in intact(connection.execute(there), needed=1)}
+    there = select(type_coerce(PHOTO.c.path, Text)).where(PHOTO.c.state != MISSING, is_photo)
     return IndexStatus(
         location=location,
         bytes=size,
@@ -71,9 +73,9 @@ def index_status(
         failed=states.get(ERROR, 0),
         missing=states.get(MISSING, 0),
         waiting=states.get(NEW, 0),
-        regions=regions or 0,
-        queries=connection.scalar(select(func.count()).select_from(Query)) or 0,
-        folders=_outermost(folders),
+        regions=regions if isinstance(regions, int) else 0,
+        queries=connection.scalar(select(func.count()).select_from(QUERY)) or 0,
+        folders=_outermost(_folders(connection.execute(there).scalars())),
         indexed_last=None if last is DAMAGED else last,
         failures=tuple(
             FailedPhoto(path=path, reason=reason or "")
@@ -85,30 +87,30 @@ def index_status(
 def indexed_photo(connection: Connection, which: int | str) -> tuple[int, IndexedPhoto] | None:
     """As `Reading.photo`, with its id; DAMAGED in its place where it cannot be read at all."""
     columns = (
-        Photo.id,
-        Photo.path,
-        Photo.width,
-        Photo.height,
-        Photo.state,
-        Photo.error,
-        Photo.taken_at,
+        PHOTO.c.id,
+        PHOTO.c.path,
+        PHOTO.c.width,
+        PHOTO.c.height,
+        PHOTO.c.state,
+        PHOTO.c.error,
+        PHOTO.c.taken_at,
     )
-    is_meant = Photo.id == which if isinstance(which, int) else Photo.path == photo_path(which)
+    is_meant = PHOTO.c.id == which if isinstance(which, int) else PHOTO.c.path == photo_path(which)
     row = connection.execute(select(*columns).where(is_meant)).first()
     if row is None:
         return None
     stored = connection.execute(
         select(
-            Region.rank,
-            Region.x0,
-            Region.y0,
-            Region.x1,
-            Region.y1,
-            Region.objectness,
-            Region.caption,
+            REGION.c.rank,
+            REGION.c.x0,
+            REGION.c.y0,
+            REGION.c.x1,
+            REGION.c.y1,
+            REGION.c.objectness,
+            REGION.c.caption,
         )
-        .where(Region.photo_id == row.id)
-        .order_by(Region.rank)
+        .where(REGION.c.photo_id == row.id)
+        .order_by(REGION.c.rank)
     ).all()
     regions = tuple(
         StoredRegion(rank=rank, box=(x0, y0, x1, y1), objectness=objectness, caption=caption)
@@ -135,19 +137,19 @@ def photo_facts(
 ) -> Iterator[tuple[int, PhotoFacts]]:
     """As `Reading.facts`, of as many as fit into one statement."""
     columns = (
-        Photo.id,
-        Photo.path,
-        Photo.size,
-        Photo.mtime_ns,
-        Photo.content_hash,
-        Photo.width,
-        Photo.height,
-        Photo.state,
-        Photo.error,
-        Photo.taken_at,
-        Photo.camera,
+        PHOTO.c.id,
+        PHOTO.c.path,
+        PHOTO.c.size,
+        PHOTO.c.mtime_ns,
+        PHOTO.c.content_hash,
+        PHOTO.c.width,
+        PHOTO.c.height,
+        PHOTO.c.state,
+        PHOTO.c.error,
+        PHOTO.c.taken_at,
+        PHOTO.c.camera,
     )
-    facts = connection.execute(select(*columns).where(Photo.id.in_(photo_ids)))
+    facts = connection.execute(select(*columns).where(PHOTO.c.id.in_(photo_ids)))
     for row in intact(facts, needed=4):
         yield (
             row.id,
@@ -165,6 +167,19 @@ def photo_facts(
                 camera=row.camera or "",
             ),
         )
+
+
+def _folders(paths: Iterable[object]) -> set[str]:
+    """The folders of paths as the driver gives them, without what is damaged.
+
+    Most photos share their folder with others, so one of them is read for all.
+    """
+    folders: dict[str, str] = {}
+    for text in paths:
+        if isinstance(text, str) and (stored := os.path.dirname(text)) not in folders:
+            with contextlib.suppress(ValueError):
+                folders[stored] = os.path.dirname(stored_path(text))
+    return set(folders.values())
 
 
 def _outermost(folders: set[str]) -> tuple[Path, ...]:

@@ -45,7 +45,7 @@ from indexer.store.caption_words import CAPTION_WORDS, CONFIGURATION, plain_text
 from indexer.store.postgres_faults import failed, refused
 from indexer.store.reading import SqlReading
 from indexer.store.records import CaptionMatches
-from indexer.store.schema import APPLICATION_ID, Base
+from indexer.store.schema import APPLICATION_ID, METADATA
 from indexer.store.writing import SqlWriting
 from indexer.user_folders import cache_folder
 
@@ -58,7 +58,7 @@ BUSY_SECONDS = 30.0
 TOLD_AFTER = 2.0  # seconds of waiting
 # The second numbers of locks between programs; the first is APPLICATION_ID.
 MAKING_TABLES, WRITING, PLANNING = 1, 2, 3
-TABLES = (*Base.metadata.tables, "claim")
+TABLES = (*METADATA.tables, "claim")
 _COPIED = ("region", "region_codes", "result_region")
 
 

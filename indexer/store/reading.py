@@ -1,19 +1,21 @@
 """What is read from a store whose database speaks SQL: the statements that every such one takes.
 
 Statements are SQLAlchemy's, which writes them for each database. Rows of regions and codes are
-taken from the driver as they are: all rows of an index pass here for some queries.
+taken from the driver as they are: all rows of an index pass here for some queries. What computes,
+with numpy, is imported by the verbs that read regions, codes and stamps: the others answer sooner.
 """
+
+from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -28,29 +30,34 @@ from sqlalchemy import (
 )
 
 from dcsearch.errors import Cure, IndexUnusable
-from indexer.answer import Answer
 from indexer.photos.paths import path_text
 from indexer.photos.url import photo_path
-from indexer.store import filters, history, inventory
-from indexer.store.filters import PhotoFilter
+from indexer.store import filters, inventory
 from indexer.store.records import (
     CODE_TYPE,
     DONE,
     NEW,
     STATES,
-    CaptionMatches,
     CodeChunk,
-    IndexedPhoto,
-    IndexModel,
-    IndexStatus,
     KnownPhoto,
-    PastQuery,
-    PhotoFacts,
     PhotoRegions,
 )
-from indexer.store.schema import Edition, Model, Photo, RegionCodes
-from indexer.store.stored_photo import BOXES, CAPTIONED, CODES, DESCRIBED, IDS, sound_photo
+from indexer.store.schema import EDITION, MODEL, PHOTO, REGION_CODES
 from indexer.store.values import DAMAGED, is_text, stored_path, sum_of_captions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from indexer.answer import Answer
+    from indexer.store.filters import PhotoFilter
+    from indexer.store.records import (
+        CaptionMatches,
+        IndexedPhoto,
+        IndexModel,
+        IndexStatus,
+        PastQuery,
+        PhotoFacts,
+    )
 
 AT_ONCE = 500  # photos, or paths, in one statement
 
@@ -95,22 +102,22 @@ class SqlReading(ABC):
         if below is not None:
             conditions.append(_below(below))
         if states is not None:
-            conditions.append(Photo.state.in_(list(states)))
+            conditions.append(PHOTO.c.state.in_(list(states)))
         if described_by is not None:
-            conditions.append(Photo.model_id == self._model_ids.get(described_by, -1))
+            conditions.append(PHOTO.c.model_id == self._model_ids.get(described_by, -1))
         if not_described_by is not None and not_described_by in self._model_ids:
             own = self._model_ids[not_described_by]
-            conditions.append(Photo.model_id.is_distinct_from(own))
+            conditions.append(PHOTO.c.model_id.is_distinct_from(own))
         if hashed:
-            conditions.append(and_(Photo.content_hash.is_not(None), Photo.error.is_(None)))
+            conditions.append(and_(PHOTO.c.content_hash.is_not(None), PHOTO.c.error.is_(None)))
         if camera_unread:
-            conditions.append(Photo.camera.is_(None))
+            conditions.append(PHOTO.c.camera.is_(None))
         if at is None:
             yield from self._photos(conditions)
             return
         texts = [path_text(path) for path in at]
         for start in range(0, len(texts), AT_ONCE):
-            there = type_coerce(Photo.path, Text).in_(texts[start : start + AT_ONCE])
+            there = type_coerce(PHOTO.c.path, Text).in_(texts[start : start + AT_ONCE])
             yield from self._photos([*conditions, there])
 
     def photo(self, which: int | str) -> IndexedPhoto | None:
@@ -157,7 +164,9 @@ class SqlReading(ABC):
         self, photo_ids: np.ndarray[Any, Any] | None = None, *, chunk: int = 64
     ) -> Iterator[CodeChunk]:
         """See `Reading`."""
-        done = select(Photo.id).where(Photo.state == DONE).order_by(Photo.id)
+        import numpy as np
+
+        done = select(PHOTO.c.id).where(PHOTO.c.state == DONE).order_by(PHOTO.c.id)
         ids = np.fromiter(self.connection.execute(done).scalars(), dtype=np.int64)
         if photo_ids is not None:
             ids = ids[np.isin(ids, photo_ids)]
@@ -168,11 +177,13 @@ class SqlReading(ABC):
 
     def stamps(self, model_sha256: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """See `Reading`."""
+        import numpy as np
+
         own = self._model_ids.get(model_sha256, -1)
         statement = (
-            select(Photo.id, Photo.stamp)
-            .where(Photo.state == DONE, Photo.model_id == own)
-            .order_by(Photo.id)
+            select(PHOTO.c.id, PHOTO.c.stamp)
+            .where(PHOTO.c.state == DONE, PHOTO.c.model_id == own)
+            .order_by(PHOTO.c.id)
         )
         found = []
         for row in rows(self.connection, statement):
@@ -185,7 +196,7 @@ class SqlReading(ABC):
 
     def edition(self) -> int:
         """See `Reading`."""
-        stamp = self.connection.execute(select(Edition.stamp)).scalar()
+        stamp = self.connection.execute(select(EDITION.c.stamp)).scalar()
         if not isinstance(stamp, int):
             raise self._damaged_table("edition")
         return stamp
@@ -209,11 +220,15 @@ class SqlReading(ABC):
 
     def queries(self, limit: int, *, before: int | None = None) -> list[PastQuery]:
         """See `Reading`."""
-        return history.past_queries(self.connection, limit, before=before)
+        from indexer.store.history import past_queries
+
+        return past_queries(self.connection, limit, before=before)
 
     def answer(self, query_id: int) -> Answer | None:
         """See `Reading`."""
-        answer = history.past_answer(self.connection, query_id)
+        from indexer.store.history import past_answer
+
+        answer = past_answer(self.connection, query_id)
         if answer is DAMAGED:
             raise IndexUnusable(
                 f"what the history in {self.location} keeps of query {query_id} is damaged",
@@ -251,15 +266,15 @@ class SqlReading(ABC):
             number: sha256 for sha256, number in self._model_ids.items()
         }
         statement = select(
-            Photo.id,
-            type_coerce(Photo.path, Text),
-            Photo.size,
-            Photo.mtime_ns,
-            Photo.state,
-            Photo.error,
-            Photo.model_id,
-            Photo.content_hash,
-            and_(Photo.model_id.is_not(None), Photo.indexed_at.is_(None)),
+            PHOTO.c.id,
+            type_coerce(PHOTO.c.path, Text),
+            PHOTO.c.size,
+            PHOTO.c.mtime_ns,
+            PHOTO.c.state,
+            PHOTO.c.error,
+            PHOTO.c.model_id,
+            PHOTO.c.content_hash,
+            and_(PHOTO.c.model_id.is_not(None), PHOTO.c.indexed_at.is_(None)),
         ).where(true(), *conditions)
         for number, text, size, mtime_ns, state, error, model_id, digest, redo in rows(
             self.connection, statement
@@ -286,17 +301,21 @@ class SqlReading(ABC):
     def _code_size(self) -> int | None:
         """Numbers of a code, by the first photos; None where there are none."""
         some = (
-            select(RegionCodes.dimension)
-            .join(Photo, Photo.id == RegionCodes.photo_id)
-            .where(Photo.state == DONE)
+            select(REGION_CODES.c.dimension)
+            .join(PHOTO, PHOTO.c.id == REGION_CODES.c.photo_id)
+            .where(PHOTO.c.state == DONE)
             .limit(_SOME)
         )
         sizes = Counter(size for (size,) in rows(self.connection, some) if type(size) is int)
         return max(sizes, key=lambda size: sizes[size]) if sizes else None
 
     def _chunk(self, ids: Sequence[int]) -> CodeChunk:
-        described = rows(self.connection, CODES, ids)
-        found = rows(self.connection, BOXES, ids)
+        import numpy as np
+
+        from indexer.store.stored_photo import BOXES, CODES, IDS, sound_photo
+
+        described = rows(self.connection, CODES, {IDS: ids})
+        found = rows(self.connection, BOXES, {IDS: ids})
         boxes = {photo_id: list(own) for photo_id, own in groupby(found, lambda row: row[0])}
         photos = []
         for photo_id, *stored in described:
@@ -321,9 +340,11 @@ class SqlReading(ABC):
         )
 
     def _photo_regions(self, ids: Sequence[int]) -> Iterator[tuple[int, PhotoRegions]]:
-        found = rows(self.connection, CAPTIONED, ids)
+        from indexer.store.stored_photo import CAPTIONED, DESCRIBED, IDS, sound_photo
+
+        found = rows(self.connection, CAPTIONED, {IDS: ids})
         regions = {photo_id: list(group) for photo_id, group in groupby(found, lambda row: row[0])}
-        for photo_id, text, digest, *stored in rows(self.connection, DESCRIBED, ids):
+        for photo_id, text, digest, *stored in rows(self.connection, DESCRIBED, {IDS: ids}):
             own = regions.get(photo_id, [])
             photo = sound_photo(self._code_size, stored, own)
             captions = tuple(row[6] for row in own)
@@ -355,18 +376,14 @@ class SqlReading(ABC):
 
 
 _SOME = 100  # photos whose codes tell how long codes are
-_MODELS = select(Model.id, Model.sha256)
+_MODELS = select(MODEL.c.id, MODEL.c.sha256)
 
 
 def rows(
-    connection: Connection, statement: Executable, ids: Sequence[int] | None = None
+    connection: Connection, statement: Executable, parameters: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows of a statement as the database's driver gives them, a thousand at a time.
-
-    Args:
-        ids: for the statement's parameter `IDS`; None: it has none.
-    """
-    result = connection.execute(statement, None if ids is None else {IDS: ids})
+    """The rows of a statement as the database's driver gives them, a thousand at a time."""
+    result = connection.execute(statement, parameters)
     cursor = result.cursor
     assert cursor is not None
     try:
@@ -379,6 +396,6 @@ def rows(
 def _below(folder: str) -> ColumnElement[bool]:
     """The condition of photos below a folder, or of the folder's own name; a range of an index."""
     prefix = path_text(folder.rstrip(os.sep) + os.sep)
-    path = type_coerce(Photo.path, Text)
+    path = type_coerce(PHOTO.c.path, Text)
     after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     return or_(path == path_text(folder), and_(path >= prefix, path < after))

@@ -9,21 +9,23 @@ Boxes are float (x0, y0, x1, y1), pixels of the upright original. States of a ph
              one, else `done` if the index's model described it, else `new`
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-
-from indexer.photos.scan import FailedPhoto
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from indexer.photos.origin import PhotoOrigin
+    from indexer.photos.scan import FailedPhoto
 
 NEW, DONE, ERROR, MISSING = STATES = ("new", "done", "error", "missing")
-CODE_TYPE = np.dtype("<f2")  # of the codes, in the database and in memory
+CODE_TYPE = "<f2"  # of the codes, in the database and in memory, as numpy names it
+CODE_BYTES = 2  # of one number of a code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ class Described:
     content_hash: str
     width: int
     height: int
-    origin: "PhotoOrigin"
+    origin: PhotoOrigin
     regions: SeenRegions
     note: str = ""
 

@@ -29,7 +29,7 @@ from indexer.photos.paths import printable
 from indexer.store.backup import back_up
 from indexer.store.hindrance import hindrance
 from indexer.store.lock import LockTaken, exclusive
-from indexer.store.schema import Base
+from indexer.store.schema import METADATA
 from indexer.store.sole_writer import SoleWriter
 from indexer.store.sqlite_engine import make_engine
 from indexer.store.sqlite_errors import (
@@ -46,7 +46,7 @@ OnWait = Callable[[str], None]
 # What `sqlite_schema` has of every index of this version, beside indexes. The full-text table keeps
 # what it knows in tables of its own, which SQLite's check of the file does not miss.
 TABLES = {
-    *(f"table {name}" for name in (*Base.metadata.tables, "caption_text", "alembic_version")),
+    *(f"table {name}" for name in (*METADATA.tables, "caption_text", "alembic_version")),
     *(f"table caption_text_{part}" for part in ("config", "data", "docsize", "idx")),
     *(f"trigger caption_text_{event}" for event in ("insert", "update", "delete")),
     *(f"trigger edition_{event}" for event in ("insert", "update", "delete")),
@@ -215,7 +215,7 @@ def lacking(connection: Connection) -> list[str]:
     found = connection.exec_driver_sql("SELECT type || ' ' || name FROM sqlite_schema").scalars()
     there = set(found)
     lacks = sorted(TABLES - there)
-    for name, table in Base.metadata.tables.items():
+    for name, table in METADATA.tables.items():
         if f"table {name}" in there:
             rows = connection.exec_driver_sql(f"PRAGMA table_info({name})")
             columns = {row[1] for row in rows}

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from sqlalchemy import ColumnElement, Select, Table, Text, func, select, type_coerce
 from sqlalchemy.dialects import sqlite
 
@@ -35,6 +34,8 @@ class SQLiteReading(SqlReading):
 
         so rows in order of number are photos, each beginning with its shortest caption.
         """
+        import numpy as np
+
         # Between quotes no word is an operator of FTS5's, and `words_of` leaves no quote in a word.
         quoted = " ".join(f'"{word}"' for word in words)
         rows = self._cursor().execute(

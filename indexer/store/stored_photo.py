@@ -6,35 +6,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from sqlalchemy import BindParameter, Text, bindparam, select, type_coerce
 
-from indexer.store.records import CODE_TYPE, DONE
-from indexer.store.schema import Photo, Region, RegionCodes
+from indexer.store.records import CODE_BYTES, CODE_TYPE, DONE
+from indexer.store.schema import PHOTO, REGION, REGION_CODES
 from indexer.store.values import sum_of_boxes, sums_of_codes
 
 STORED = (
-    RegionCodes.count,
-    RegionCodes.dimension,
-    Photo.width,
-    Photo.height,
-    RegionCodes.codes,
-    RegionCodes.sums,
+    REGION_CODES.c.count,
+    REGION_CODES.c.dimension,
+    PHOTO.c.width,
+    PHOTO.c.height,
+    REGION_CODES.c.codes,
+    REGION_CODES.c.sums,
 )
 IDS = "ids"  # the parameter of the statements below: ids of photos
 _GIVEN: BindParameter[Any] = bindparam(IDS, expanding=True)
 CODES = (
-    select(RegionCodes.photo_id, *STORED)
-    .join(Photo, Photo.id == RegionCodes.photo_id)
-    .where(RegionCodes.photo_id.in_(_GIVEN))
-    .order_by(RegionCodes.photo_id)
+    select(REGION_CODES.c.photo_id, *STORED)
+    .join(PHOTO, PHOTO.c.id == REGION_CODES.c.photo_id)
+    .where(REGION_CODES.c.photo_id.in_(_GIVEN))
+    .order_by(REGION_CODES.c.photo_id)
 )
-BOX = (Region.photo_id, Region.x0, Region.y0, Region.x1, Region.y1, Region.objectness)
-_OWN = Region.photo_id.in_(_GIVEN)
-_ORDER = Region.photo_id, Region.rank
+BOX = (REGION.c.photo_id, REGION.c.x0, REGION.c.y0, REGION.c.x1, REGION.c.y1, REGION.c.objectness)
+_OWN = REGION.c.photo_id.in_(_GIVEN)
+_ORDER = REGION.c.photo_id, REGION.c.rank
 BOXES = select(*BOX).where(_OWN).order_by(*_ORDER)
-CAPTIONED = select(*BOX, Region.caption).where(_OWN).order_by(*_ORDER)
+CAPTIONED = select(*BOX, REGION.c.caption).where(_OWN).order_by(*_ORDER)
 DESCRIBED = (
-    select(Photo.id, type_coerce(Photo.path, Text), Photo.content_hash, *STORED)
-    .outerjoin(RegionCodes, RegionCodes.photo_id == Photo.id)
-    .where(Photo.state == DONE, Photo.id.in_(_GIVEN))
+    select(PHOTO.c.id, type_coerce(PHOTO.c.path, Text), PHOTO.c.content_hash, *STORED)
+    .outerjoin(REGION_CODES, REGION_CODES.c.photo_id == PHOTO.c.id)
+    .where(PHOTO.c.state == DONE, PHOTO.c.id.in_(_GIVEN))
 )
 
 
@@ -62,7 +62,7 @@ def sound_photo(
         size == code_size
         and all(type(value) is int for value in (count, size, width, height))
         and isinstance(codes, bytes)
-        and len(codes) == count * size * CODE_TYPE.itemsize
+        and len(codes) == count * size * CODE_BYTES
         and len(boxes) == count
         and isinstance(sums, bytes | None)
     ):
@@ -80,7 +80,7 @@ def sound_photo(
         objectness=numbers[:, 4],
     )
     if sums is not None:
-        own = sums_of_codes(codes, size * CODE_TYPE.itemsize)
+        own = sums_of_codes(codes, size * CODE_BYTES)
         own += sum_of_boxes(width, height, photo.boxes, photo.objectness)
         return photo if sums[:-4] == own else None
     low, high = photo.boxes[:, :2], photo.boxes[:, 2:]

@@ -9,10 +9,8 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -30,6 +28,10 @@ from sqlalchemy.types import TypeEngine
 
 from indexer.photos.paths import text_path
 from indexer.photos.url import is_url
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class _DamagedValue:
@@ -209,12 +211,12 @@ def sums_of_codes(codes: bytes | bytearray | memoryview, length: int) -> bytes:
 
 
 def sum_of_boxes(
-    width: int, height: int, boxes: NDArray[np.float32], objectness: NDArray[np.float32]
+    width: int, height: int, boxes: "NDArray[np.float32]", objectness: "NDArray[np.float32]"
 ) -> bytes:
     """The checksum of a photo's size, boxes (N, 4) and objectness (N,): 4 bytes."""
     crc = zlib.crc32(f"{width} {height}".encode())
-    crc = zlib.crc32(np.ascontiguousarray(boxes, "<f4").tobytes(), crc)
-    return zlib.crc32(np.ascontiguousarray(objectness, "<f4").tobytes(), crc).to_bytes(4, "little")
+    crc = zlib.crc32(boxes.astype("<f4", copy=False).tobytes(), crc)
+    return zlib.crc32(objectness.astype("<f4", copy=False).tobytes(), crc).to_bytes(4, "little")
 
 
 def sum_of_captions(captions: Sequence[str]) -> bytes:

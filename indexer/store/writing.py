@@ -9,16 +9,14 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import Table, bindparam, delete, insert, literal, select, update
 
-from indexer.answer import Answer
 from indexer.photos.url import photo_path
-from indexer.store import history
 from indexer.store.reading import SqlReading
 from indexer.store.records import (
+    CODE_BYTES,
     CODE_TYPE,
     DONE,
     ERROR,
@@ -30,18 +28,14 @@ from indexer.store.records import (
     PhotoFile,
     SeenRegions,
 )
-from indexer.store.schema import Model, Photo, Region, RegionCodes
+from indexer.store.schema import MODEL, PHOTO, REGION, REGION_CODES
 from indexer.store.values import sum_of_boxes, sum_of_captions, sums_of_codes
 
 if TYPE_CHECKING:
-    from indexer.photos.origin import PhotoOrigin
+    import numpy as np
 
-# Statements for many rows at once name the tables: those that name the classes are the ORM's, which
-# has rules of its own for them.
-_MODEL = cast(Table, Model.__table__)
-_PHOTO = cast(Table, Photo.__table__)
-_REGION = cast(Table, Region.__table__)
-_REGION_CODES = cast(Table, RegionCodes.__table__)
+    from indexer.answer import Answer
+    from indexer.photos.origin import PhotoOrigin
 
 
 class SqlWriting(SqlReading):
@@ -51,10 +45,12 @@ class SqlWriting(SqlReading):
         """See `Writing`. Going back to the other model costs only what was replaced."""
         self.take_turn(alone=True)
         self.connection.execute(
-            update(Model).where(Model.current, Model.sha256 != model.sha256).values(current=False)
+            update(MODEL)
+            .where(MODEL.c.current, MODEL.c.sha256 != model.sha256)
+            .values(current=False)
         )
         model_id = self._upsert(
-            _MODEL,
+            MODEL,
             {"sha256": model.sha256},
             {
                 "name": model.name,
@@ -64,9 +60,13 @@ class SqlWriting(SqlReading):
             {"config": dict(model.config)},
         )
         self.__dict__.pop("_model_ids", None)
-        is_own = Photo.model_id.is_not_distinct_from(model_id)
-        self.connection.execute(update(Photo).where(Photo.state == DONE, ~is_own).values(state=NEW))
-        self.connection.execute(update(Photo).where(Photo.state == NEW, is_own).values(state=DONE))
+        is_own = PHOTO.c.model_id.is_not_distinct_from(model_id)
+        self.connection.execute(
+            update(PHOTO).where(PHOTO.c.state == DONE, ~is_own).values(state=NEW)
+        )
+        self.connection.execute(
+            update(PHOTO).where(PHOTO.c.state == NEW, is_own).values(state=DONE)
+        )
 
     def put(self, photos: Iterable[Described | Failed]) -> None:
         """See `Writing`."""
@@ -90,7 +90,7 @@ class SqlWriting(SqlReading):
                 )
                 continue
             if model_id is None:
-                current = select(Model.id).where(Model.current)
+                current = select(MODEL.c.id).where(MODEL.c.current)
                 model_id = int(self.connection.execute(current).scalar_one())
             photo_id = self._put(
                 photo.file,
@@ -107,25 +107,25 @@ class SqlWriting(SqlReading):
             regions += _region_rows(photo_id, photo.regions)
             codes.append(_codes_row(photo_id, model_id, photo))
         if regions:
-            self.insert_rows(_REGION, regions)
+            self.insert_rows(REGION, regions)
         if codes:
-            self.insert_rows(_REGION_CODES, codes)
+            self.insert_rows(REGION_CODES, codes)
 
     def copy(self, file: PhotoFile, source: int | str) -> None:
         """See `Writing`."""
         self.take_turn()
         is_source = (
-            Photo.id == source if isinstance(source, int) else Photo.path == photo_path(source)
+            PHOTO.c.id == source if isinstance(source, int) else PHOTO.c.path == photo_path(source)
         )
         twin = self.connection.execute(
             select(
-                Photo.id,
-                Photo.content_hash,
-                Photo.width,
-                Photo.height,
-                Photo.taken_at,
-                Photo.camera,
-                Photo.model_id,
+                PHOTO.c.id,
+                PHOTO.c.content_hash,
+                PHOTO.c.width,
+                PHOTO.c.height,
+                PHOTO.c.taken_at,
+                PHOTO.c.camera,
+                PHOTO.c.model_id,
             ).where(is_source)
         ).one()
         photo_id = self._put(
@@ -140,7 +140,7 @@ class SqlWriting(SqlReading):
             model_id=twin.model_id,
             indexed_at=datetime.now(UTC),
         )
-        for table in (_REGION, _REGION_CODES):
+        for table in (REGION, REGION_CODES):
             others = [column for column in table.columns if column.name != "photo_id"]
             self.connection.execute(
                 insert(table).from_select(
@@ -153,8 +153,8 @@ class SqlWriting(SqlReading):
         """See `Writing`."""
         self.take_turn(alone=True)
         away = (
-            update(_PHOTO)
-            .where(_PHOTO.c.id == bindparam("photo_id"))
+            update(PHOTO)
+            .where(PHOTO.c.id == bindparam("photo_id"))
             .values(path=bindparam("to_path"))
         )
         there = away.values(
@@ -193,8 +193,8 @@ class SqlWriting(SqlReading):
         self.take_turn()
         if states:
             self.connection.execute(
-                update(_PHOTO)
-                .where(_PHOTO.c.id == bindparam("photo_id"))
+                update(PHOTO)
+                .where(PHOTO.c.id == bindparam("photo_id"))
                 .values(state=bindparam("to_state")),
                 [{"photo_id": key, "to_state": state} for key, state in states.items()],
             )
@@ -204,8 +204,8 @@ class SqlWriting(SqlReading):
         self.take_turn()
         if photo_ids:
             self.connection.execute(
-                update(_PHOTO)
-                .where(_PHOTO.c.id == bindparam("photo_id"))
+                update(PHOTO)
+                .where(PHOTO.c.id == bindparam("photo_id"))
                 .values(indexed_at=None if waiting else datetime.now(UTC)),
                 [{"photo_id": photo_id} for photo_id in photo_ids],
             )
@@ -215,8 +215,8 @@ class SqlWriting(SqlReading):
         self.take_turn()
         if origins:
             self.connection.execute(
-                update(_PHOTO)
-                .where(_PHOTO.c.id == bindparam("photo_id"))
+                update(PHOTO)
+                .where(PHOTO.c.id == bindparam("photo_id"))
                 .values(taken_at=bindparam("when"), camera=bindparam("with")),
                 [
                     {"photo_id": photo_id, "when": origin.taken_at, "with": origin.camera}
@@ -227,14 +227,14 @@ class SqlWriting(SqlReading):
     def add_sums(self, photo_ids: Sequence[int]) -> int:
         """See `Writing`."""
         self.take_turn()
-        without = select(RegionCodes.photo_id).where(
-            RegionCodes.photo_id.in_(photo_ids), RegionCodes.sums.is_(None)
+        without = select(REGION_CODES.c.photo_id).where(
+            REGION_CODES.c.photo_id.in_(photo_ids), REGION_CODES.c.sums.is_(None)
         )
         photos = self.regions(self.connection.execute(without).scalars())
         for photo_id, photo in photos.items():
             self.connection.execute(
-                update(_REGION_CODES)
-                .where(_REGION_CODES.c.photo_id == photo_id)
+                update(REGION_CODES)
+                .where(REGION_CODES.c.photo_id == photo_id)
                 .values(sums=_sums(photo.width, photo.height, photo))
             )
         return len(photos)
@@ -243,16 +243,18 @@ class SqlWriting(SqlReading):
         """See `Writing`."""
         self.take_turn(alone=True)
         self._delete_photos(photo_ids)
-        used = select(Photo.model_id).where(Photo.model_id.is_not(None))
-        coded = select(RegionCodes.model_id)
+        used = select(PHOTO.c.model_id).where(PHOTO.c.model_id.is_not(None))
+        coded = select(REGION_CODES.c.model_id)
         self.connection.execute(
-            delete(Model).where(~Model.current, Model.id.not_in(used), Model.id.not_in(coded))
+            delete(MODEL).where(~MODEL.c.current, MODEL.c.id.not_in(used), MODEL.c.id.not_in(coded))
         )
         self.__dict__.pop("_model_ids", None)
 
-    def record(self, answer: Answer, options: Mapping[str, Any]) -> int:
+    def record(self, answer: "Answer", options: Mapping[str, Any]) -> int:
         """See `Writing`."""
-        return history.insert_answer(self.connection, answer, options)
+        from indexer.store.history import insert_answer
+
+        return insert_answer(self.connection, answer, options)
 
     def take_turn(self, *, alone: bool = False) -> None:
         """Keep others from writing, as far as the transaction does not do so by itself.
@@ -292,7 +294,7 @@ class SqlWriting(SqlReading):
     def _delete_photos(self, photo_ids: Sequence[int]) -> None:
         if photo_ids:
             self.connection.execute(
-                delete(_PHOTO).where(_PHOTO.c.id == bindparam("photo_id")),
+                delete(PHOTO).where(PHOTO.c.id == bindparam("photo_id")),
                 [{"photo_id": photo_id} for photo_id in photo_ids],
             )
 
@@ -303,9 +305,9 @@ class SqlWriting(SqlReading):
             "mtime_ns": file.mtime_ns,
             "stamp": int.from_bytes(os.urandom(8), signed=True),
         }
-        photo_id = self._upsert(_PHOTO, {"path": photo_path(file.path)}, values, {})
-        self.connection.execute(delete(Region).where(Region.photo_id == photo_id))
-        self.connection.execute(delete(RegionCodes).where(RegionCodes.photo_id == photo_id))
+        photo_id = self._upsert(PHOTO, {"path": photo_path(file.path)}, values, {})
+        self.connection.execute(delete(REGION).where(REGION.c.photo_id == photo_id))
+        self.connection.execute(delete(REGION_CODES).where(REGION_CODES.c.photo_id == photo_id))
         return photo_id
 
 
@@ -340,13 +342,13 @@ def _codes_row(photo_id: int, model_id: int, photo: Described) -> dict[str, Any]
 
 
 def _sums(width: int, height: int, seen: SeenRegions) -> bytes:
-    """The checksums of what is stored of a photo, as `RegionCodes.sums` has them."""
+    """The checksums of what is stored of a photo, as `REGION_CODES.c.sums` has them."""
     return (
-        sums_of_codes(_bytes_of(seen.codes), seen.codes.shape[1] * CODE_TYPE.itemsize)
+        sums_of_codes(_bytes_of(seen.codes), seen.codes.shape[1] * CODE_BYTES)
         + sum_of_boxes(width, height, seen.boxes, seen.objectness)
         + sum_of_captions(seen.captions)
     )
 
 
-def _bytes_of(codes: np.ndarray[Any, Any]) -> bytes:
-    return np.ascontiguousarray(codes, dtype=CODE_TYPE).tobytes()
+def _bytes_of(codes: "np.ndarray[Any, Any]") -> bytes:
+    return codes.astype(CODE_TYPE, copy=False).tobytes()

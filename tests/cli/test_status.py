@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.terminal import print_facts
 from tests.indexer_fixtures import FakeDescriber, draw, index, new_index
 from tests.program import Outcome, run
 
@@ -65,3 +66,46 @@ def test_an_index_without_photos_says_what_to_do(tmp_path: Path) -> None:
     shown = rows(status(tmp_path))
     assert shown["model"] == "none yet; index photos with: dcsearch index PHOTOS"
     assert shown["photos"] == "0 indexed"
+
+
+def test_at_a_terminal_labels_are_dim_and_long_texts_go_on_below_themselves(
+    tmp_path: Path,
+) -> None:
+    new_index(tmp_path / "index.db").close()
+    asked = ("status", "--db", tmp_path / "index.db")
+    narrow = {"COLUMNS": "50"}
+    text = run(*asked, terminal=True, environment=narrow).stdout.decode()
+    assert (
+        "\x1b[2mmodel\x1b[0m     none yet; index photos with: dcsearch\n"
+        "          index PHOTOS\n"
+        "\x1b[2mphotos\x1b[0m    0 indexed\n"
+    ) in text
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        shown = run(*asked, terminal=True, environment={**narrow, **plain}).stdout.decode()
+        assert shown == text.replace("\x1b[2m", "").replace("\x1b[0m", "")
+
+
+def test_facts_are_folded_by_the_columns_that_their_characters_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "26")  # 20 of them for texts
+    print_facts(
+        [("bus", "\u732b" * 11), ("", "e\u0301" * 20), ("\u732b", "x" * 25), ("", "a\x1bb")]
+    )
+    assert capsys.readouterr().out.split("\n") == [
+        "bus   " + "\u732b" * 10,
+        "      \u732b",
+        "      " + "e\u0301" * 20,
+        "\u732b    " + "x" * 20,
+        "      xxxxx",
+        "      a\\x1bb",
+        "",
+    ]
+
+
+def test_without_a_terminal_no_fact_is_folded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_facts([("bus", "red " * 200 + "red")])
+    assert capsys.readouterr().out == "bus   " + "red " * 200 + "red\n"

@@ -27,7 +27,7 @@ from indexer.photos.open import content_hash, open_photo
 from indexer.photos.scan import FailedPhoto, Scan, scan_photos
 from indexer.photos.tiff import TIFF_MISSING
 from indexer.store.open import open_store
-from indexer.store.schema import Model, Photo, RegionCodes
+from indexer.store.schema import MODEL, PHOTO, REGION_CODES
 from indexer.store.sqlite import SQLiteStore
 from tests.indexer_fixtures import (
     FAKE_MODEL,
@@ -42,7 +42,6 @@ from tests.indexer_fixtures import (
     states,
 )
 from tests.photo_fixtures import tiff_file
-from tests.store_fixtures import tables
 
 
 @pytest.fixture
@@ -118,10 +117,10 @@ def test_codes_are_little_endian_float16_in_order_of_rank(
     photos: Path, database: SQLiteStore
 ) -> None:
     index(database, photos / "0.png")
-    with tables(database) as session:
-        codes = session.scalars(select(RegionCodes)).one()
-        assert (codes.count, codes.dimension) == (3, 4)
-        values = np.frombuffer(codes.codes, dtype="<f2").reshape(3, 4)
+    with database.connection() as connection:
+        codes = connection.execute(select(REGION_CODES)).mappings().one()
+        assert (codes["count"], codes["dimension"]) == (3, 4)
+        values = np.frombuffer(codes["codes"], dtype="<f2").reshape(3, 4)
     assert values[:, 3].tolist() == [97, 97, 97]
     prepared = FakeDescriber().prepare(Image.open(photos / "0.png"))
     assert values.tolist() == FakeDescriber().describe([prepared])[0].codes.tolist()
@@ -145,15 +144,15 @@ def test_boxes_are_those_of_the_original_however_small_it_was_decoded(
 
 def test_the_model_and_the_time_are_recorded(photos: Path, database: SQLiteStore) -> None:
     index(database, photos)
-    with tables(database) as session:
-        model = session.scalars(select(Model)).one()
+    with database.connection() as connection:
+        model = connection.execute(select(MODEL)).one()
         assert (model.name, model.sha256, model.config, model.current) == (
             "fake",
             "a" * 64,
             {"code_size": 4},
             True,
         )
-        photo = session.scalars(select(Photo).limit(1)).one()
+        photo = connection.execute(select(PHOTO).limit(1)).one()
         assert photo.model_id == model.id
         assert photo.indexed_at is not None
         assert photo.indexed_at.tzinfo is not None
@@ -265,14 +264,14 @@ ORIGIN = ("Canon EOS 5D", datetime(2019, 7, 14, 18, 30, 5))
 def origins(database: SQLiteStore) -> dict[str, tuple[str | None, datetime | None]]:
     """Camera and time of every photo by its file's name."""
     with database.connection() as connection:
-        rows = connection.execute(select(Photo.path, Photo.camera, Photo.taken_at))
+        rows = connection.execute(select(PHOTO.c.path, PHOTO.c.camera, PHOTO.c.taken_at))
         return {path.name: (camera, taken_at) for path, camera, taken_at in rows}
 
 
 def forget_origins(database: SQLiteStore) -> None:
     """Leaves the index as a version made it that knew no cameras."""
     with database.connection(write=True) as connection:
-        connection.execute(update(Photo).values(camera=None, taken_at=None))
+        connection.execute(update(PHOTO).values(camera=None, taken_at=None))
 
 
 def test_when_and_with_what_a_photo_was_taken_is_kept_and_copied(
@@ -353,7 +352,7 @@ def test_ten_thousand_unchanged_photos_take_less_than_two_seconds(
             }
         )
     with database.connection(write=True) as connection:
-        connection.execute(insert(Photo), rows)
+        connection.execute(insert(PHOTO), rows)
     statements: list[str] = []
     event.listen(
         database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
@@ -374,8 +373,8 @@ def test_a_touched_photo_is_known_by_its_content(photos: Path, database: SQLiteS
     report = index(database, photos, describer=Forbidden())
     assert outcome(report) == {"found": 5, "unchanged": 5}
     assert content(database) == before
-    with tables(database) as session:
-        times = session.scalars(select(Photo.mtime_ns)).all()
+    with database.connection() as connection:
+        times = connection.scalars(select(PHOTO.c.mtime_ns)).all()
     assert 1 in times
     assert planned([photos], database) == {"found": 5, "unchanged": 5}
 
@@ -400,8 +399,8 @@ def test_a_changed_photo_keeps_its_row(photos: Path, database: SQLiteStore) -> N
     index(database, photos / "1.png")
     draw(photos / "1.png", 77)
     index(database, photos / "1.png")
-    with tables(database) as session:
-        assert session.scalars(select(Photo.id)).all() == [1]
+    with database.connection() as connection:
+        assert connection.scalars(select(PHOTO.c.id)).all() == [1]
 
 
 def test_force_describes_every_photo_again(photos: Path, database: SQLiteStore) -> None:
@@ -569,12 +568,14 @@ def test_a_copy_that_moves_while_the_original_stays(photos: Path, database: SQLi
 def test_moved_copies_keep_to_their_names(photos: Path, database: SQLiteStore) -> None:
     shutil.copyfile(photos / "0.png", photos / "copy.png")
     index(database, photos)
-    with tables(database) as session:
-        before = {path.name: key for key, path in session.execute(select(Photo.id, Photo.path))}
+    with database.connection() as connection:
+        rows = connection.execute(select(PHOTO.c.path, PHOTO.c.id))
+        before = {path.name: number for path, number in rows}
     photos.rename(photos.parent / "pictures")
     index(database, photos.parent / "pictures", describer=Forbidden())
-    with tables(database) as session:
-        after = {path.name: key for key, path in session.execute(select(Photo.id, Photo.path))}
+    with database.connection() as connection:
+        rows = connection.execute(select(PHOTO.c.path, PHOTO.c.id))
+        after = {path.name: number for path, number in rows}
     assert after == before
 
 
@@ -1084,8 +1085,8 @@ def test_pruning_forgets_models_that_nothing_is_left_of(
     index(database, photos)
     index(database, photos, describer=FakeDescriber(OTHER_MODEL), force=True)
     index(database, photos, describer=FakeDescriber(OTHER_MODEL), prune=True)
-    with tables(database) as session:
-        assert session.scalars(select(Model.name)).all() == ["other"]
+    with database.connection() as connection:
+        assert connection.scalars(select(MODEL.c.name)).all() == ["other"]
 
 
 # Planning
@@ -1142,7 +1143,7 @@ def test_progress_is_told_in_order(photos: Path, database: SQLiteStore) -> None:
 def test_what_progress_counts_as_done_is_stored(photos: Path, database: SQLiteStore) -> None:
     def check(progress: IndexProgress) -> None:
         with database.connection() as connection:
-            stored = connection.scalar(select(func.count()).select_from(Photo))
+            stored = connection.scalar(select(func.count()).select_from(PHOTO))
         assert stored == progress.done
 
     index(database, photos, batch_size=2, on_progress=check)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
 from dcsearch.alignment import align
 from dcsearch.checkpoint.header import CheckpointHeader, read_header
@@ -24,7 +25,7 @@ from indexer.search.searcher import Searcher
 from indexer.store.filters import PhotoFilter
 from indexer.store.open import open_store
 from indexer.store.records import MISSING
-from indexer.store.schema import Query
+from indexer.store.schema import QUERY
 from indexer.store.sqlite import SQLiteStore
 from indexer.store.sqlite_file import open_file
 from tests.caption_fixtures import HEIGHT, WIDTH, Spoken, speak
@@ -40,7 +41,6 @@ from tests.search_fixtures import (
     some_regions,
     write,
 )
-from tests.store_fixtures import tables
 
 LEFT, RIGHT = Spoken("a bus", (0, 0, 80, 60)), Spoken("a tree", (80, 60, 160, 120))
 LARGE = Spoken("a street", (10, 20, 160, 120))  # 15,000 of 19,200 pixels
@@ -404,9 +404,8 @@ def test_the_history_has_what_was_found(index: Index) -> None:
     assert answer.query_id is not None
     past = index.past_answer(answer.query_id)
     assert (past.phrases, found(past)) == ((example.text,), found(answer))
-    with open_file(Path(index.location)) as store, tables(store) as session:
-        query = session.get(Query, answer.query_id)
-        assert query is not None
+    with open_file(Path(index.location)) as store, store.connection() as connection:
+        query = connection.execute(select(QUERY).where(QUERY.c.id == answer.query_id)).one()
         assert query.options == {"top": 3, "per_image": 1, "exact": False, "like": [example.text]}
     assert index.similar(example, record=False).query_id is None
 

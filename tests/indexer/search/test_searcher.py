@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from cli import cures
 from dcsearch.checkpoint.checkpoint import load_checkpoint
@@ -31,7 +32,7 @@ from indexer.search.options import SearchOptions
 from indexer.search.searcher import Searcher
 from indexer.store.open import open_store
 from indexer.store.reading import SqlReading
-from indexer.store.schema import Query
+from indexer.store.schema import QUERY
 from indexer.store.sqlite import SQLiteStore
 from indexer.store.writing import SqlWriting
 from tests.indexer_fixtures import new_index
@@ -50,7 +51,7 @@ from tests.search_fixtures import (
     some_regions,
     write,
 )
-from tests.store_fixtures import past_answer, past_queries, tables
+from tests.store_fixtures import past_answer, past_queries
 from tests.word_table_fixtures import with_table
 
 DOG, CAT, CUP = Term("a red dog"), Term("the cat"), Term("a cup")
@@ -771,9 +772,8 @@ def test_an_answer_is_recorded_as_it_was_given(
     answer = searcher.search(question, SearchOptions(top=3, per_image=2), asked={"camera": ["x"]})
     assert answer.query_id == 1
     assert past_answer(database, 1) == answer
-    with tables(database) as session:
-        query = session.get(Query, 1)
-        assert query is not None
+    with database.connection() as connection:
+        query = connection.execute(select(QUERY).where(QUERY.c.id == 1)).one()
         assert query.options == {
             "top": 3,
             "per_image": 2,
@@ -1212,8 +1212,7 @@ def test_words_beyond_the_vocabulary_are_asked_as_known_ones_unless_literally(
     literal = searcher.search(question, SearchOptions(literal=True))
     assert literal.substitutions == ()
     assert {"mug", "beagle"} <= {item.word for item in literal.unknown_words}
-    with tables(database) as session:
-        query = session.get(Query, 2)
-        assert query is not None
+    with database.connection() as connection:
+        query = connection.execute(select(QUERY).where(QUERY.c.id == 2)).one()
         assert query.options["literal"] is True
         assert "substitutions" not in query.options

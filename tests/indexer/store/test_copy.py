@@ -26,7 +26,7 @@ from indexer.store.copy import copy_index
 from indexer.store.open import open_store
 from indexer.store.reading import SqlReading
 from indexer.store.records import Described, Failed, IndexModel, PhotoFile
-from indexer.store.schema import Base, Photo, RegionCodes
+from indexer.store.schema import METADATA, PHOTO, REGION_CODES
 from indexer.store.writing import SqlWriting
 from tests.search_fixtures import Regions
 
@@ -113,11 +113,13 @@ def fill(store: Store) -> None:
         index.delete([ids["/p/gone.jpg"]])  # the last number, which no other photo may get
         assert isinstance(index, SqlWriting)
         index.connection.execute(
-            update(RegionCodes).where(RegionCodes.photo_id == ids["/p/xxx.jpg"]).values(sums=None)
+            update(REGION_CODES)
+            .where(REGION_CODES.c.photo_id == ids["/p/xxx.jpg"])
+            .values(sums=None)
         )
         index.connection.exec_driver_sql("UPDATE model SET provenance = NULL WHERE name = 'two'")
         index.connection.execute(
-            update(Photo).where(Photo.id == ids["/p/xxxx.jpg"]).values(camera=None, stamp=None)
+            update(PHOTO).where(PHOTO.c.id == ids["/p/xxxx.jpg"]).values(camera=None, stamp=None)
         )
 
 
@@ -138,7 +140,7 @@ def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
                     select(table).order_by(*table.primary_key.columns)
                 )
             ]
-            for table in Base.metadata.sorted_tables
+            for table in METADATA.sorted_tables
             if table.name != "edition"
         }
 

@@ -20,7 +20,7 @@ from indexer.store.filters import (
     photo_ids,
     read_date,
 )
-from indexer.store.schema import Photo
+from indexer.store.schema import PHOTO
 from indexer.store.sqlite import SQLiteStore
 from tests.indexer_fixtures import new_index
 from tests.store_fixtures import cameras_unread
@@ -41,7 +41,7 @@ def database(tmp_path: Path) -> Iterator[SQLiteStore]:
     with new_index(tmp_path / "index.db") as database:
         with database.connection(write=True) as connection:
             connection.execute(
-                insert(Photo),
+                insert(PHOTO),
                 [
                     {
                         "path": Path(path), "size": 1, "mtime_ns": 1, "taken_at": taken_at,
@@ -215,7 +215,7 @@ ACCENTED = (  # id from 8: in either Unicode form, and a camera that was read as
 def accented(database: SQLiteStore) -> SQLiteStore:
     with database.connection(write=True) as connection:
         connection.execute(
-            insert(Photo),
+            insert(PHOTO),
             [
                 {"path": Path(path), "size": 1, "mtime_ns": 1, "camera": camera, "state": "done"}
                 for path, camera in ACCENTED

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from cli import cures
 from dcsearch.errors import UsageError
@@ -17,10 +18,10 @@ from dcsearch.words.substitution import Substitution
 from indexer.answer import AlignedRegion, Answer, PhotoResult
 from indexer.store.history import record_answer
 from indexer.store.records import PastQuery
-from indexer.store.schema import Query
+from indexer.store.schema import QUERY
 from indexer.store.sqlite import SQLiteStore
 from tests.indexer_fixtures import draw, index, new_index
-from tests.store_fixtures import past_answer, past_queries, tables
+from tests.store_fixtures import past_answer, past_queries
 
 MOMENT = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
 
@@ -81,9 +82,8 @@ def test_an_answer_comes_back_as_it_was_given(tmp_path: Path, database: SQLiteSt
     recorded = record_answer(database, answer, options={"top": 10, "path": None})
     assert recorded == replace(answer, query_id=1)
     assert past_answer(database, 1) == recorded
-    with tables(database) as session:
-        query = session.get(Query, 1)
-        assert query is not None
+    with database.connection() as connection:
+        query = connection.execute(select(QUERY).where(QUERY.c.id == 1)).one()
         assert query.options == {"top": 10, "path": None}
 
 
@@ -108,9 +108,8 @@ def test_what_was_asked_in_place_of_words_is_kept_among_the_options(
     answer = replace(an_answer(tmp_path), substitutions=(beagle,))
     recorded = record_answer(database, answer, options={"top": 10})
     assert past_answer(database, 1) == recorded == replace(answer, query_id=1)
-    with tables(database) as session:
-        query = session.get(Query, 1)
-        assert query is not None
+    with database.connection() as connection:
+        query = connection.execute(select(QUERY).where(QUERY.c.id == 1)).one()
         assert query.options == {"top": 10, "substitutions": [beagle.to_json()]}
 
 

@@ -1,5 +1,6 @@
 """What is in an index, told in numbers and photo by photo."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,21 @@ def test_folders_are_told_from_the_outermost(tmp_path: Path, database: SQLiteSto
     assert index_status(database).folders == tuple(
         tmp_path / "photos" / name for name in ("a", "a-b", "c/d", "c/e")
     )
+
+
+def test_a_path_that_is_damaged_hides_no_folder_of_others(
+    tmp_path: Path, database: SQLiteStore
+) -> None:
+    for number, name in enumerate(("a/1.png", "a/2.png", "b/3.png")):
+        draw(tmp_path / "photos" / name, number)
+    index(database, tmp_path / "photos")
+    with database.connection(write=True) as connection:
+        for number, path in ((1, b"a/\xff.png"), (3, b"b/\xff.png")):
+            text = os.fsencode(tmp_path / "photos") + b"/" + path
+            connection.exec_driver_sql(
+                "UPDATE photo SET path = CAST(? AS TEXT) WHERE id = ?", (text, number)
+            )
+    assert index_status(database).folders == (tmp_path / "photos" / "a",)
 
 
 def test_an_index_in_memory_takes_no_disk(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from dcsearch.errors import Cure, IndexUnusable
 from indexer.search.captions import search_captions
 from indexer.store import migrations, sqlite_file
 from indexer.store.open import open_store
-from indexer.store.schema import REVISION, Edition, Photo
+from indexer.store.schema import EDITION, PHOTO, REVISION
 from indexer.store.sqlite import SQLiteStore
 from tests.indexer_fixtures import content, draw, index, new_index
-from tests.store_fixtures import assert_as_declared, cameras_unread, past_answer, tables
+from tests.store_fixtures import assert_as_declared, cameras_unread, past_answer
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_an_index_of_the_second_version_gets_stamps_and_answers_without_priors(
             text("INSERT INTO result_region VALUES (1, 1, 0, 0, 0, 0, 9, 9, -9.5, -9, 0.8, 'cup')")
         )
     with open_store(tmp_path / "index.db") as database:
-        with tables(database) as session:
-            stamps = set(session.scalars(select(Photo.stamp)))
+        with database.connection() as connection:
+            stamps = set(connection.scalars(select(PHOTO.c.stamp)))
         assert len(stamps - {None}) == 3
         assert isinstance(edition(database), int)
         (region,) = past_answer(database, 1).results[0].regions
@@ -171,7 +171,7 @@ def test_an_index_of_the_second_version_gets_stamps_and_answers_without_priors(
 
 def edition(database: SQLiteStore) -> int:
     with database.connection() as connection:
-        return connection.execute(select(Edition.stamp)).scalar_one()
+        return connection.execute(select(EDITION.c.stamp)).scalar_one()
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,9 @@ from sqlalchemy import Insert, event, insert, select, text
 from cli import cures
 from dcsearch.errors import Cure, IndexUnusable, UsageError
 from indexer.store.open import default_index_path, open_store
-from indexer.store.schema import APPLICATION_ID, Photo
+from indexer.store.schema import APPLICATION_ID, PHOTO
 from indexer.store.sqlite import SQLiteStore
 from tests.indexer_fixtures import FakeDescriber, content, draw, index
-from tests.store_fixtures import tables
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,7 +59,7 @@ def without_rights(program: str, *arguments: object) -> str:
 
 def photo_row(path: Path) -> Insert:
     """What enters a photo."""
-    return insert(Photo).values(path=path, size=1, mtime_ns=1, state="new")
+    return insert(PHOTO).values(path=path, size=1, mtime_ns=1, state="new")
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def test_an_index_is_made_and_opened_again(tmp_path: Path) -> None:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
         assert connection.scalar(text("PRAGMA synchronous")) == 1
-        assert connection.scalar(select(Photo.id)) is None
+        assert connection.scalar(select(PHOTO.c.id)) is None
     assert os.listdir(path.parent) == ["index.db"]
 
 
@@ -282,7 +281,7 @@ def test_a_second_indexer_is_refused_at_once_and_a_reader_is_not(tmp_path: Path)
             )
             with first.connection(write=True) as connection, second.connection() as reader:
                 connection.execute(text("DELETE FROM photo"))
-                assert reader.scalar(select(Photo.id)) is None
+                assert reader.scalar(select(PHOTO.c.id)) is None
         assert index(second, tmp_path).indexed == 1
 
 
@@ -384,29 +383,28 @@ def test_a_folder_that_cannot_be_written_takes_no_new_index(public: Path) -> Non
 
 def test_a_failed_transaction_changes_nothing(tmp_path: Path) -> None:
     with open_store(tmp_path / "index.db", create=True) as database:
-        for block in (
-            lambda: database.connection(write=True),
-            lambda: tables(database, write=True),
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            database.connection(write=True) as connection,
         ):
-            with contextlib.suppress(ZeroDivisionError), block() as connection:
-                connection.execute(photo_row(tmp_path / "a.jpg"))
-                _ = 1 / 0
-        with tables(database, write=True) as session:
-            session.execute(photo_row(tmp_path / "b.jpg"))
-        with tables(database) as session:
-            session.execute(photo_row(tmp_path / "c.jpg"))
+            connection.execute(photo_row(tmp_path / "a.jpg"))
+            _ = 1 / 0
+        with database.connection(write=True) as connection:
+            connection.execute(photo_row(tmp_path / "b.jpg"))
+        with database.connection() as connection:
+            connection.execute(photo_row(tmp_path / "c.jpg"))
         assert [row["path"] for row in content(database, tmp_path)] == ["b.jpg"]
 
 
 def test_a_reader_sees_one_state_while_another_writes(tmp_path: Path) -> None:
     with open_store(tmp_path / "index.db", create=True) as database:
         with database.connection() as reader:
-            assert reader.scalar(select(Photo.id)) is None
+            assert reader.scalar(select(PHOTO.c.id)) is None
             with database.connection(write=True) as connection:
                 connection.execute(photo_row(tmp_path / "a.jpg"))
-            assert reader.scalar(select(Photo.id)) is None
+            assert reader.scalar(select(PHOTO.c.id)) is None
         with database.connection() as reader:
-            assert reader.scalar(select(Photo.id)) is not None
+            assert reader.scalar(select(PHOTO.c.id)) is not None
 
 
 def test_paths_of_any_bytes_come_back_from_the_database(tmp_path: Path) -> None:
@@ -416,10 +414,10 @@ def test_paths_of_any_bytes_come_back_from_the_database(tmp_path: Path) -> None:
         with database.connection(write=True) as connection:
             for path in paths:
                 connection.execute(photo_row(path))
-        with tables(database) as session:
-            assert list(session.scalars(select(Photo.path).order_by(Photo.id))) == paths
+        with database.connection() as connection:
+            assert list(connection.scalars(select(PHOTO.c.path).order_by(PHOTO.c.id))) == paths
             for path in paths:
-                found = session.scalars(select(Photo.path).where(Photo.path == path)).all()
+                found = connection.scalars(select(PHOTO.c.path).where(PHOTO.c.path == path)).all()
                 assert found == [path]
 
 
