@@ -7,6 +7,7 @@ own: whoever reads rows leaves out those that have one, and says so.
 
 import math
 import os
+import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -207,7 +208,7 @@ def sums_of_codes(codes: bytes | bytearray | memoryview, length: int) -> bytes:
     view = memoryview(codes)
     starts = range(0, len(view), length or 1)
     sums = [zlib.crc32(view[start : start + length]) for start in starts]
-    return np.array(sums, "<u4").tobytes()
+    return struct.pack(f"<{len(sums)}I", *sums)
 
 
 def sum_of_boxes(
