@@ -31,6 +31,7 @@ def best_regions(
     photos: np.ndarray,
     phrase_free: Floats,
     end: bool = True,
+    least: float = -np.inf,
 ) -> tuple[Floats, np.ndarray]:
     """The best region of every photo for every phrase, by value + phrase-free part.
 
@@ -41,10 +42,11 @@ def best_regions(
         photos: (N,) int, 0 to P - 1 in order; the photo of each region.
         phrase_free: (N,), of each region.
         end: whether END counts.
+        least: regions below it need not be found.
 
     Returns:
         Values with the phrase-free part (P, M) float32 and indices of regions (P, M) int64; -inf
-        and -1 for a photo without regions.
+        and -1 for a photo without regions, or without one that reaches the least.
     """
     weights = scorer.weights
     offsets = phrase_free
@@ -60,6 +62,7 @@ def best_regions(
             photos=photos,
             offsets=offsets / weight,
             end=end,
+            least=least / weight,
         )
         return weight * scores, regions
     shape = (int(photos[-1]) + 1 if len(photos) else 0, len(phrases))
@@ -79,6 +82,7 @@ def likeliest_regions(
     photos: np.ndarray,
     offsets: Floats,
     end: bool = True,
+    least: float = -np.inf,
 ) -> tuple[Floats, np.ndarray]:
     """The best region of every photo for every phrase, by log p(phrase | region) + offset.
 
@@ -89,10 +93,11 @@ def likeliest_regions(
         photos: (N,) int, 0 to P - 1 in order; the photo of each region.
         offsets: (N,), of each region, or (N, M), of each for each phrase.
         end: whether END counts.
+        least: regions below it need not be found; most are dropped before a word is read.
 
     Returns:
         Scores (P, M) float32 and indices of regions (P, M) int64; of the first among equals. -inf
-        and -1 for a photo without regions.
+        and -1 for a photo without regions, or without one that reaches the least.
     """
     count = int(photos[-1]) + 1 if len(photos) else 0
     # In alphabetical order those that begin alike are neighbours.
@@ -101,6 +106,7 @@ def likeliest_regions(
     if offsets.ndim == 2:
         offsets = offsets[:, order]
     back = np.argsort(order)
+    bar = float(np.nextafter(np.float32(least), np.float32(-np.inf)))  # what reaches it is above
     scores = np.empty((count, len(phrases)), dtype=np.float32)
     regions = np.empty((count, len(phrases)), dtype=np.int64)
 
@@ -111,14 +117,15 @@ def likeliest_regions(
             engine=engine,
             photos=torch.from_numpy(photos[first:last] - part.start).long().to(engine.device),
             offsets=torch.from_numpy(offsets[first:last].astype(np.float32)).to(engine.device),
-            scores=torch.full(shape, -torch.inf, device=engine.device),
+            scores=torch.full(shape, bar, device=engine.device),
             regions=torch.full(shape, last - first, device=engine.device),
             end=end,
         )
         search.run(root, codes[first:last])
         found = search.regions.cpu().numpy()[:, back]
-        scores[part] = search.scores.cpu().numpy()[:, back]
-        regions[part] = np.where(found == last - first, -1, found + first)
+        none = found == last - first
+        scores[part] = np.where(none, -np.inf, search.scores.cpu().numpy()[:, back])
+        regions[part] = np.where(none, -1, found + first)
 
     engine.share(fill, count, regions=len(codes))
     return scores, regions
@@ -140,6 +147,8 @@ class _Search:
         """Try all phrases on all regions (N, E): first each on the region of every photo that the
         offsets favour, which mostly is the best and sets the bar, then a wave of each photo's
         after another."""
+        if not root.passing:
+            return
         photos = self.photos.cpu().numpy()
         if self.offsets.ndim == 2:
             favoured = self.offsets == self._most(self.offsets)[self.photos]
@@ -159,6 +168,9 @@ class _Search:
     def _try(self, root: PrefixTree, codes: np.ndarray, wave: Tensor) -> None:
         """Try all phrases on some regions, by their rows in codes (N, E)."""
         for rows in torch.split(wave, CHUNK):
+            there = rows.to(self.engine.device)
+            hopeful = self._hopeful(root.passing, self.offsets.new_zeros(()), there)
+            rows = rows[hopeful.cpu()]
             if len(rows):
                 encoded = self.engine.codes(codes[rows.numpy()])
                 state = self.engine.language.begin(encoded)

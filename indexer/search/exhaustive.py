@@ -6,13 +6,14 @@ does for candidates, so that each region has a score, to the last digit the same
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcsearch.alignment import align
+from dcsearch.scoring.phrase import Phrase
 from indexer.search import limits
 from indexer.search.phrase_column import PhraseColumn
 from indexer.search.request import Request
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from dcsearch.checkpoint.checkpoint import Checkpoint
     from dcsearch.scoring.scorer import RegionScorer
     from dcsearch.scoring.torch_engine import TorchEngine
+
+_ROUNDING = 1e-3
 
 Floats = NDArray[np.floating[Any]]
 Progress = Callable[[int, int], None]
@@ -53,26 +56,13 @@ def search_exhaustively(
     engine = TorchEngine(checkpoint, device=device)
     scorer = RegionScorer(engine, request.scorer.weights)
     ids, done = request.regions.photo_ids(request.allowed), 0
+    kept = request.options.top + limits.SPARE_PHOTOS
     answers: list[tuple[float, int]] = []  # score and -photo id, the worst first
     for chunk in request.index.codes(ids):
-        scores = _scores(request, scorer, chunk)
-        ends = chunk.counts.cumsum()
-        for number, (photo_id, end) in enumerate(
-            zip(chunk.photo_ids.tolist(), ends.tolist(), strict=True)
-        ):
-            own = slice(end - int(chunk.counts[number]), end)
-            width, height = chunk.sizes[number].tolist()
-            alignment = align(
-                request.question,
-                boxes=chunk.boxes[own],
-                scores=scores[own],
-                width=width,
-                height=height,
-                counted=request.counted,
-            )
-            if alignment is not None:
-                heapq.heappush(answers, (round(alignment.score, 4), -photo_id))
-            if len(answers) > request.options.top + limits.SPARE_PHOTOS:
+        least = answers[0][0] if len(answers) == kept else -np.inf
+        for photo_id, score in _photo_scores(request, scorer, chunk, least):
+            heapq.heappush(answers, (round(score, 4), -photo_id))
+            if len(answers) > kept:
                 heapq.heappop(answers)
         done += len(chunk.photo_ids)
         if on_progress:
@@ -81,29 +71,61 @@ def search_exhaustively(
     return (one for one in found if one is not None)
 
 
-def _scores(request: Request, scorer: "RegionScorer[TorchEngine]", chunk: CodeChunk) -> Floats:
-    """Scores (R, M) of some photos' regions; NaN for those that cannot be the best of their photo
-    where nothing else is asked."""
+def _photo_scores(
+    request: Request, scorer: "RegionScorer[TorchEngine]", chunk: CodeChunk, least: float
+) -> Iterator[tuple[int, float]]:
+    """Ids and scores of those photos that answer; of some with less than the least."""
     phrases = [column.phrase for column in request.columns if isinstance(column, PhraseColumn)]
     phrase_free = request.scorer.phrase_free(chunk.codes, chunk.objectness, chunk.counts)
-    priors = np.array([column.prior.value for column in request.columns])
     if request.question.plain and len(phrases) == len(request.columns):
-        from dcsearch.scoring.best_regions import best_regions
-
-        scores = np.full((len(chunk.codes), len(phrases)), np.nan)
-        photos = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
-        best, rows = best_regions(
-            scorer, chunk.codes, phrases, photos=photos, phrase_free=phrase_free
-        )
-        some = chunk.counts[: len(rows)] > 0
-        np.put_along_axis(scores, rows[some], (best - priors)[some], axis=0)
-        return scores
+        yield from _plain_scores(request, scorer, chunk, phrases, phrase_free, least)
+        return
     values = iter(scorer.values(chunk.codes, phrases).T)
     columns = [
         next(values) if isinstance(column, PhraseColumn) else column.values(chunk.codes)
         for column in request.columns
     ]
-    return request.scores(np.stack(columns, axis=1).astype(np.float64), phrase_free)
+    scores = request.scores(np.stack(columns, axis=1).astype(np.float64), phrase_free)
+    ends = chunk.counts.cumsum()
+    for number, photo_id in enumerate(chunk.photo_ids.tolist()):
+        own = slice(ends[number] - chunk.counts[number], ends[number])
+        width, height = chunk.sizes[number].tolist()
+        alignment = align(
+            request.question,
+            boxes=chunk.boxes[own],
+            scores=scores[own],
+            width=width,
+            height=height,
+            counted=request.counted,
+        )
+        if alignment is not None:
+            yield photo_id, alignment.score
+
+
+def _plain_scores(
+    request: Request,
+    scorer: "RegionScorer[TorchEngine]",
+    chunk: CodeChunk,
+    phrases: Sequence[Phrase],
+    phrase_free: Floats,
+    least: float,
+) -> Iterator[tuple[int, float]]:
+    """The same where nothing but phrases is asked: the best region of a photo for each decides."""
+    from dcsearch.scoring.best_regions import best_regions
+
+    priors = np.array([column.prior.value for column in request.columns])
+    best, _ = best_regions(
+        scorer,
+        chunk.codes,
+        phrases,
+        photos=np.repeat(np.arange(len(chunk.counts)), chunk.counts),
+        phrase_free=phrase_free,
+        # Scores of both searches differ in rounding. Of several phrases one tells nothing alone.
+        least=least + priors[0] - _ROUNDING if len(phrases) == 1 else -np.inf,
+    )
+    scores = (best - priors) @ request.weights / request.weights.sum()  # (P,)
+    there = np.flatnonzero(scores > -np.inf)
+    yield from zip(chunk.photo_ids[there].tolist(), scores[there].tolist(), strict=True)
 
 
 def _rescored(request: Request, photo_id: int) -> Found | None:

@@ -121,6 +121,23 @@ def test_the_best_regions_are_those_of_all_likelihoods(
     assert_allclose(values[regions[there], columns], expected[there], rtol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_below_the_least_is_not_looked_for(seed: int, scorer: TorchEngine) -> None:
+    chance = np.random.default_rng(seed)
+    photos, codes = photo_of_each(COUNTS), draw_codes(chance, sum(COUNTS))
+    (asked,) = draw_phrases(chance, 1)
+    offsets = chance.normal(scale=2.0, size=(len(codes), 1))
+    every = likeliest_regions(scorer, codes, [asked], photos=photos, offsets=offsets)
+    there = every[0] > -np.inf
+    for least in (-np.inf, *np.sort(every[0][there])[[0, 3, -1]].tolist(), np.inf):
+        scores, regions = likeliest_regions(
+            scorer, codes, [asked], photos=photos, offsets=offsets, least=least - 1e-4
+        )
+        found = there & (every[0] >= least)
+        assert_allclose(scores, np.where(found, every[0], -np.inf), atol=1e-5)
+        assert_array_equal(regions, np.where(found, every[1], -1))
+
+
 @pytest.mark.parametrize("end", [True, False])
 @pytest.mark.parametrize("chunk", [8192, 5])
 @pytest.mark.parametrize("seed", range(3))

@@ -34,6 +34,7 @@ from indexer.store.open import open_store
 from indexer.store.reading import SqlReading
 from indexer.store.schema import QUERY
 from indexer.store.sqlite import SQLiteStore
+from indexer.store.sqlite_statements import SQLiteReading
 from indexer.store.writing import SqlWriting
 from tests.indexer_fixtures import new_index
 from tests.search_fixtures import (
@@ -188,6 +189,18 @@ def test_of_few_regions_all_are_looked_at(
     monkeypatch.setattr(limits, "EXHAUSTIVE_BELOW", 1000)
     expected = plain_loop(searcher, PHOTOS, QUESTIONS[name])
     assert_same(found(ask(searcher, QUESTIONS[name])), expected)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_exact_answer_does_not_depend_on_what_is_left_out_early(
+    name: str, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SPARE_PHOTOS", 0)
+    codes = SQLiteReading.codes
+    monkeypatch.setattr(SQLiteReading, "codes", lambda index, ids: codes(index, ids, chunk=3))
+    for top in (1, 4):
+        expected = plain_loop(searcher, PHOTOS, QUESTIONS[name], top=top)
+        assert_same(found(ask(searcher, QUESTIONS[name], top=top, exact=True)), expected)
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
