@@ -1,9 +1,10 @@
 """Options: single options that several commands share; groups of them are in shared.py."""
 
 import math
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -114,20 +115,25 @@ On = Annotated[
         help="Device to compute on; auto is the GPU if there is one.",
     ),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option(
+
+
+def threads_option(callback: Callable[[int | None], int | None]) -> Any:
+    """The option --threads, whose callback comes before those of other options, which may load what
+    computes."""
+    return typer.Option(
         "--threads",
         metavar="N",
         min=1,
         envvar="DCSEARCH_THREADS",
-        callback=threads_of,
+        callback=callback,
         is_eager=True,
         rich_help_panel=SHARED,
         show_default="one for each core that the process was given",
         help="Compute on N threads.",
-    ),
-]
+    )
+
+
+Threads = Annotated[int | None, threads_option(threads_of)]
 Split = Annotated[
     str | None,
     typer.Option(

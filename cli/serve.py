@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exits import DONE
-from cli.options import Database, Device, MaxMegapixels, Model, On, Threads, photo_or_url
+from cli.options import (
+    Database,
+    Device,
+    MaxMegapixels,
+    Model,
+    On,
+    photo_or_url,
+    threads_of,
+    threads_option,
+)
 from cli.terminal import say, warn
 from dcsearch.errors import MissingExtra, UsageError
 from dcsearch.threads import multiply_alone
@@ -21,6 +30,13 @@ if TYPE_CHECKING:
 WHOM = "Whom it serves"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _threads_of_server(count: int | None) -> int | None:
+    """As `threads_of`, and each question computes on one, unless the user says how many."""
+    if count is None:
+        multiply_alone()
+    return threads_of(count)
 
 
 def serve(
@@ -99,13 +115,12 @@ def serve(
     database: Database = None,
     model: Model = None,
     device: On = Device.auto,
-    threads: Threads = None,  # its callback has acted on it
+    threads: Annotated[int | None, threads_option(_threads_of_server)] = None,
 ) -> None:
     """Serve the index as a web page, until Ctrl-C.
 
     Photos that are indexed meanwhile are found without a restart.
     """
-    multiply_alone()
     try:
         import fastapi  # noqa: F401
         import jinja2  # noqa: F401

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -43,6 +44,30 @@ def test_folders_sizes_and_ports_that_cannot_be_used_are_named(tmp_path: Path) -
         port = taken.getsockname()[1]
         assert f"cannot listen on 127.0.0.1, port {port}: " in refused("--port", port)
     assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1", "--no-password")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted as Linux lists them")
+def test_numpy_is_loaded_for_one_thread_a_question() -> None:
+    program = """
+import os
+from cli.main import main
+main(["serve", "--thumbnail-cache", "much"])
+import numpy
+print(len(os.listdir("/proc/self/task")))
+"""
+    surroundings = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1\n"  # OpenBLAS starts its threads when it is loaded
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(
