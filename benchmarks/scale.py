@@ -86,8 +86,14 @@ def _measure(options: argparse.Namespace) -> None:
         name: size / found["regions"] for name, size in _sqlite_sizes(options.db).items()
     }
     folder = options.db.with_name(options.db.name + "-vectors")
-    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    found["cache_bytes_a_region"] = held / found["regions"]
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    # Codes are read of a few hundred regions for a question; all else is asked of every one.
+    on_disk = sum(file.stat().st_size for file in files)
+    asked = sum(file.stat().st_size for file in files if file.suffix != ".codes")
+    found["cache_bytes_a_region"] = {
+        "on disk": on_disk / found["regions"],
+        "in memory": asked / found["regions"],
+    }
     found["candidates"] = _candidates(options.db, options.seed)
     print("candidates measured", flush=True)
     if options.postgres:
@@ -222,7 +228,7 @@ def _project(options: argparse.Namespace) -> None:
     for regions in TARGETS:
         print(f"\n{regions:,} regions")
         for name, value in projected(costs, regions, options).items():
-            print(f"  {name:<34} {value}")
+            print(f"  {name:<50} {value}")
 
 
 def projected(costs: dict[str, Any], regions: int, options: argparse.Namespace) -> dict[str, str]:
@@ -231,7 +237,8 @@ def projected(costs: dict[str, Any], regions: int, options: argparse.Namespace) 
     source = costs.get("postgres", costs)
     stored = {name: size * regions for name, size in source["bytes_a_region"].items()}
     largest = max(stored, key=lambda name: stored[name])
-    cache = costs["cache_bytes_a_region"] * regions
+    cache = costs["cache_bytes_a_region"]["in memory"] * regions
+    cache_on_disk = costs["cache_bytes_a_region"]["on disk"] * regions
     shards = max(1, math.ceil(cache * ROOM / (options.memory * 1e9)))
     # Lists probed grow as the fourth root of the regions, and what each holds as the square root.
     sizes = [each["regions"] ** 0.75 for each in costs["candidates"]]
@@ -261,7 +268,8 @@ def projected(costs: dict[str, Any], regions: int, options: argparse.Namespace) 
         "written in all": _bytes(
             sum(stored.values()) * costs["indexing"]["bytes_written_for_each_kept"]
         ),
-        "search cache of a server or its shards": _bytes(cache),
+        "search cache in memory, of a server or its shards": _bytes(cache),
+        "search cache on disk": _bytes(cache_on_disk),
         f"shards of {options.memory:g} GB": str(shards),
         f"machines for {options.rate:g} questions a second": str(shards * servers),
         "a question, median and p95, ms": f"{median:,.0f} and {late:,.0f}",

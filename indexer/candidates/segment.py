@@ -14,15 +14,9 @@ from indexer.candidates.faiss_index import CheckedLists, Rows, map_index
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
-PARTS = (
-    "photos",
-    "points",
-    "codes",
-    "boxes",
-    "phrase_free",
-    "faiss",
-)  # endings of a segment's files
-SUMS = "sums"  # ending of the file with the checksums of the others
+# Endings of a segment's files, and of the file with the checksums of these.
+PARTS = ("photos", "points", "codes", "boxes", "phrase_free", "faiss")
+SUMS = "sums"
 
 
 class DescribedPhotos(NamedTuple):

@@ -28,12 +28,8 @@ from indexer.store.contract import Store
 Floats = NDArray[np.floating[Any]]
 Progress = Callable[[int, int], None]
 
-_ROWS = {
-    "points": "<f2",
-    "codes": "<f2",
-    "boxes": "<f4",
-    "phrase_free": "<f4",
-}  # as they are stored
+# Numbers of the parts that have a row for each region, as they are stored.
+_ROWS = {"points": "<f2", "codes": "<f2", "boxes": "<f4", "phrase_free": "<f4"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,8 +1,9 @@
 """The exhaustive search: every region that may answer is scored.
 
 torch scores the regions of all photos: it is fast with many, on a GPU too, and drops regions that
-cannot be the best of their photo. For the photos found, numpy then scores every region again, as it
-does for candidates, so that each region has a score, to the last digit the same in both searches.
+cannot be the best of their photo, or, of one phrase, that cannot reach the last photo kept. For the
+photos found, numpy then scores every region again, as it does for candidates, so that each region
+has a score, to the last digit the same in both searches.
 """
 
 import heapq
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dcsearch.scoring.scorer import RegionScorer
     from dcsearch.scoring.torch_engine import TorchEngine
 
-_ROUNDING = 1e-3
+_ROUNDING = 1e-3  # more than torch and numpy differ by
 
 Floats = NDArray[np.floating[Any]]
 Progress = Callable[[int, int], None]
@@ -120,7 +121,7 @@ def _plain_scores(
         phrases,
         photos=np.repeat(np.arange(len(chunk.counts)), chunk.counts),
         phrase_free=phrase_free,
-        # Scores of both searches differ in rounding. Of several phrases one tells nothing alone.
+        # Of several phrases one alone tells nothing of the photo's score.
         least=least + priors[0] - _ROUNDING if len(phrases) == 1 else -np.inf,
     )
     scores = (best - priors) @ request.weights / request.weights.sum()  # (P,)
