@@ -89,17 +89,24 @@ class _CandidateSearch:
         """The best photos, all that decides on them computed exactly."""
         photos: list[int] = []
         for _ in range(limits.ROUNDS):
-            best = list(self._ranking.best(self._settled).items())[: self._settled]
-            asked = self._inexact([photo for photo, _ in best])
-            asked += [pair for item in best for pair in self._open(*item)]
-            self._compute(asked)
+            self._settle_exactly()
             photos = self._certain()
             if self._request.options.per_image > 1:
                 self._compute(self._candidates.further(photos))
                 photos = self._certain()  # what comes to light counts for the first box too
-            if not asked and not self._drop_lost(photos):
+            if not self._drop_lost(photos):
                 break
         return self._found(photos)
+
+    def _settle_exactly(self) -> None:
+        """Compute exactly, in rounds, what decides on the best photos."""
+        for _ in range(limits.ROUNDS):
+            best = list(self._ranking.best(self._settled).items())[: self._settled]
+            asked = self._inexact([photo for photo, _ in best])
+            asked += [pair for item in best for pair in self._open(*item)]
+            if not asked:
+                break
+            self._compute(asked)
 
     def _inexact(self, photos: Sequence[int]) -> list[tuple[int, int]]:
         """(region, column) whose approximate scores may decide among some photos, best first."""
