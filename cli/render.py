@@ -73,9 +73,10 @@ def write(output: Output, format: Format, *, print0: bool = False) -> None:
         write_results(paths_bytes(output.paths, print0, at_terminal=is_terminal(sys.stdout)))
 
 
-def document_bytes(document: dict[str, Any]) -> bytes:
-    """The one object of `--format json`, as every front end writes it."""
-    return json_bytes({"schema_version": SCHEMA_VERSION, **document}, indent=2)
+def document_bytes(document: dict[str, Any], *, indent: int | None = 2) -> bytes:
+    """The one object of `--format json`, as every front end writes it; without `indent` it is one
+    line."""
+    return json_bytes({"schema_version": SCHEMA_VERSION, **document}, indent=indent)
 
 
 def json_bytes(value: object, *, indent: int | None = None) -> bytes:

@@ -1,5 +1,6 @@
 """The API under /api/v1: the library's answers as the JSON that `--format json` prints."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -286,7 +287,7 @@ def api_router(service: Service) -> APIRouter:
 
 def _json(document: dict[str, Any], status: int = 200) -> Response:
     return Response(
-        document_bytes(document),
+        document_bytes(document, indent=None),  # over lines, it takes Python several times as long
         status_code=status,
         media_type="application/json",
         headers={"Cache-Control": "no-store"},
@@ -302,9 +303,8 @@ def _start(cursor: str) -> int:
 
 def _page(request: Request, kept: KeptAnswer, start: int, limit: int) -> Response:
     """Some results of an answer, with a link to the next ones where there are more."""
-    document = answer_document(kept.answer)
-    document["results"] = document["results"][start : start + limit]
-    response = _json(document)
+    results = kept.answer.results[start : start + limit]
+    response = _json(answer_document(replace(kept.answer, results=results)))
     if len(kept.answer.results) > start + limit or not kept.whole:
         _link(request, response, str(start + limit))
     return response

@@ -1,7 +1,9 @@
 """Pages: searching, as HTML that works without a script."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -26,7 +28,7 @@ from dcsearch.errors import (
     UsageError,
 )
 from indexer import Answer, PhotoFacts
-from indexer.document import answer_document
+from indexer.document import answer_document, number
 
 AT_ONCE = 30  # photos of a page, and of each that is loaded behind it
 _FOUND = 300  # photos whose dates and cameras are counted
@@ -128,15 +130,17 @@ async def _shown(
     service: Service, request: Request, asked: Asked, kept: KeptAnswer, start: int
 ) -> dict[str, Any]:
     """The results of a page, for its template."""
-    answer = kept.answer
-    document = answer_document(answer)
     end = start + AT_ONCE
-    ids = [result["id"] for result in document["results"][start:end] if "id" in result]
+    answer = replace(kept.answer, results=kept.answer.results[start:end])
+    earlier = kept.answer.results[:start]
+    before = number(earlier[-1].score) if earlier else math.inf
+    ids = [result.photo_id for result in answer.results if result.photo_id is not None]
     facts = await service.facts(request, ids)
-    further = len(answer.results) > end or not kept.whole
+    further = len(kept.answer.results) > end or not kept.whole
+    document = answer_document(answer)
     return {
         "answer": document,
-        "tiles": tiles(document["results"], answer.phrases, facts, asked, start=start, end=end),
+        "tiles": tiles(document["results"], answer.phrases, facts, asked, before=before),
         "more": asked.url("/", start=end) if further else None,
         "bars": _bars(asked, facts.values()),
     }

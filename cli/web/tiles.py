@@ -109,22 +109,21 @@ def tiles(
     facts: Mapping[int, PhotoFacts],
     asked: Asked,
     *,
-    start: int = 0,
-    end: int | None = None,
+    before: float = math.inf,
 ) -> list[Tile]:
-    """Some photos of an answer.
+    """Some photos of an answer, one after another.
 
     Args:
-        results: all of them, as `result_document` has them.
-        start, end: of those that are wanted.
+        results: as `result_document` has them.
         phrases: of the question, in the order of their colours.
         facts: of the photos, by number.
         asked: the question, which the addresses of the photos hold.
+        before: the score of the photo before the first.
     """
-    scores = [math.inf, *(result["score"] for result in results)]
+    scores = [before, *(result["score"] for result in results)]
     return [
-        _tile(result, phrases, facts, asked, from_chance=score < 0 <= before)
-        for result, score, before in list(zip(results, scores[1:], scores, strict=False))[start:end]
+        _tile(result, phrases, facts, asked, from_chance=score < 0 <= previous)
+        for result, previous, score in zip(results, scores, scores[1:], strict=False)
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.serve import _listen
 from tests.program import Outcome, draw_photos, run
 
 
@@ -44,6 +45,15 @@ def test_folders_sizes_and_ports_that_cannot_be_used_are_named(tmp_path: Path) -
         port = taken.getsockname()[1]
         assert f"cannot listen on 127.0.0.1, port {port}: " in refused("--port", port)
     assert "cannot listen on 192.0.2.1" in refused("--host", "192.0.2.1", "--no-password")
+
+
+def test_nothing_that_is_sent_waits_for_what_was_sent_before() -> None:
+    with (
+        _listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted as Linux lists them")

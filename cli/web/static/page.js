@@ -149,7 +149,11 @@ const watch = new IntersectionObserver(
   (entries) => entries.some((entry) => entry.isIntersecting) && loadMore(),
   { rootMargin: "1500px" },
 );
-if (further && tiles) watch.observe(further);
+// Not before what is there is shown: the server is asked for more only then.
+if (further && tiles) {
+  if (document.readyState === "complete") watch.observe(further);
+  else addEventListener("load", () => watch.observe(further), { once: true });
+}
 
 let column; // where the last steps up and down began, so that as many back end there
 
