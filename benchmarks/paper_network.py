@@ -96,7 +96,8 @@ def main() -> None:
         pixels = torch.stack(photos).to(device)
         if options.model is None:
             settle_network(model, pixels[:1])
-            model.recognition.fold(torch.bfloat16)  # anew: its weights have changed
+            # Anew: its weights have changed.
+            model.fold(torch.bfloat16 if quick else torch.float32)
         backbone = copy.deepcopy(model.backbone).to(memory_format=torch.contiguous_format)
 
         stages: dict[str, list[float]] = {}

@@ -84,9 +84,7 @@ class Describer:
         self._model = checkpoint.model.to(self.device)
         self._form = self._model.backbone.memory_format(self.device)
         self._model.backbone.to(memory_format=self._form)
-        self._model.backbone.fold()
-        if self.bfloat16:
-            self._model.recognition.fold(torch.bfloat16)
+        self._model.fold(torch.bfloat16 if self.bfloat16 else torch.float32)
         self.stopwatch = Stopwatch(self.device)
 
     @property

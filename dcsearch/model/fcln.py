@@ -90,6 +90,19 @@ class FCLN(nn.Module):
                     hidden=language.language_hidden,
                     dropout=language.language_dropout,
                 )
+        self._samples_at_once = False
+
+    def fold(self, dtype: torch.dtype) -> None:
+        """Compute with less work from now on at test time, as long as the weights stay as they are;
+        not part of the state dict.
+
+        Args:
+            dtype: of autocast, or float32.
+        """
+        self.backbone.fold()
+        self._samples_at_once = self.localization.outside == "border"
+        channels = self.backbone.channels if self._samples_at_once else None
+        self.recognition.fold(dtype, channels=channels)
 
     @torch.no_grad()
     def forward(
@@ -247,20 +260,20 @@ class FCLN(nn.Module):
         self, regions: Tensor, features: Maps, *, width: int, height: int
     ) -> tuple[Recognised, Tensor | None]:
         """What is recognised in regions' features (R, C, grid, grid), and with `context` the codes
-        (B, D) of the boxes that are the whole photos, in the same go."""
+        (B, D) of the boxes that are the whole photos."""
         if self.config.language.context == "none":
             return self.recognition(regions), None
         whole = [regions.new_tensor([[0, 0, width, height]])] * len(maps_of(features)[0])
         photos = self.interpolate(features, whole, width=width, height=height)
-        recognised = self.recognition(torch.cat([regions, photos]))
-        count = len(regions)
-        return Recognised(*(each[:count] for each in recognised)), recognised.codes[count:]
+        return self.recognition(regions), self.recognition(photos).codes
 
     def interpolate(
         self, features: Maps, boxes: Sequence[Tensor], *, width: int, height: int
     ) -> Tensor:
         """Features of every photo's boxes in one list: (R1 + ... + RB, C, grid, grid)."""
         size = {"width": width, "height": height}
+        if self._samples_at_once and not torch.is_grad_enabled():
+            return self.localization.sample(maps_of(features), boxes, **size)
         if isinstance(features, Tensor):
             return self._interpolate(features, boxes, **size)
         levels = [self.localization.levels_of(own) for own in boxes]

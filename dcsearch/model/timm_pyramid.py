@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
@@ -104,6 +105,7 @@ class TimmPyramidBackbone(Backbone):
             for block in every[:count]:
                 copies[id(block)].eval().requires_grad_(False)
             _fold_norms(network, learning=set(every[count:]))
+            _pad_within(network, learning=set(every[count:]))
             self._folded = [network]
 
     def download(self) -> dict[str, Tensor]:
@@ -191,7 +193,7 @@ def _tried(network: nn.Module) -> tuple[Sequence[Tensor], dict[int, float]]:
                 value if isinstance(value, int) else value[-1]
                 for value in (layer.kernel_size, layer.stride, layer.padding)
             )
-            if type(layer).__name__.endswith("Same"):  # pads as TensorFlow, the odd pixel behind
+            if _pads_as_tensorflow(layer):  # the odd pixel behind
                 padding = max(kernel - step, 0) // 2
             moves[stride] = stride * ((kernel - 1) / 2 - padding)
 
@@ -218,3 +220,54 @@ def _fold_norms(module: nn.Module, *, learning: Set[nn.Module]) -> None:
         before = (name, child) if isinstance(child, nn.Conv2d) else None
         if before is None:
             _fold_norms(child, learning=learning)
+
+
+class _PaddedWithin(nn.Module):
+    """A convolution of timm's with TensorFlow's padding, without a padded copy of its input.
+
+    Of a side that the stride divides, TensorFlow pads `kernel - stride` cells, the odd one behind.
+    With a row and a column of zeros before the kernel that is as much on both sides, which the
+    convolution itself can do.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        """Take a layer that `_pads_unevenly`."""
+        super().__init__()
+        self.layer = layer
+        size, (self.stride, _) = layer.kernel_size[0], layer.stride
+        self.padding = (size - self.stride + 1) // 2
+        weight = functional.pad(layer.weight.detach(), (1, 0, 1, 0))
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Of maps (B, C, rows, columns), what the layer makes of them."""
+        layer, stride = self.layer, self.stride
+        if maps.shape[-2] % stride or maps.shape[-1] % stride:
+            found: Tensor = layer(maps)
+            return found
+        return functional.conv2d(
+            *(maps, self.weight, layer.bias, stride, self.padding), groups=layer.groups
+        )
+
+
+def _pad_within(module: nn.Module, *, learning: Set[nn.Module]) -> None:
+    """Let no convolution copy its input to pad it, but for those of modules that are learning."""
+    for name, child in module.named_children():
+        if child in learning:
+            continue
+        if isinstance(child, nn.Conv2d):
+            if _pads_unevenly(child):
+                setattr(module, name, _PaddedWithin(child))
+        else:
+            _pad_within(child, learning=learning)
+
+
+def _pads_unevenly(layer: nn.Conv2d) -> bool:
+    """Whether a convolution pads one cell more behind than before, of sides its stride divides."""
+    (size, other_size), (stride, other_stride) = layer.kernel_size, layer.stride
+    square = size == other_size and stride == other_stride and layer.dilation == (1, 1)
+    return square and size > stride and (size - stride) % 2 == 1 and _pads_as_tensorflow(layer)
+
+
+def _pads_as_tensorflow(layer: nn.Module) -> bool:
+    return type(layer).__name__.endswith("Same")

@@ -167,6 +167,17 @@ def test_at_most_the_wanted_number_of_regions_and_those_the_best() -> None:
         assert_close(few, Regions(*(part[:4] for part in every)))
 
 
+@pytest.mark.parametrize("make", [tiny_model, reference_model])
+def test_a_folded_network_finds_the_same_regions(make: Callable[[], FCLN]) -> None:
+    model, pixels = make(), photos(2)
+    names = list(model.state_dict())
+    expected = model(pixels)
+    model.fold(torch.float32)
+    for folded, plain in zip(model(pixels), expected, strict=True):
+        assert_close(folded, plain, rtol=1e-4, atol=1e-3)
+    assert list(model.state_dict()) == names
+
+
 def test_photos_in_a_batch_are_photos_one_at_a_time() -> None:
     model, pixels = tiny_model(), photos(4)
     for together, photo in zip(model(pixels), pixels, strict=True):

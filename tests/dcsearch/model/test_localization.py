@@ -188,6 +188,23 @@ def test_interpolation_is_the_papers_equation_three(grid_touches_corners: bool) 
             assert_close(sampled[photo, region], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("grid_touches_corners", [False, True])
+@pytest.mark.parametrize("counts", [[9, 4], [3, 0], [0, 0]])
+def test_sampling_all_boxes_at_once_is_interpolating_those_of_each_photo(
+    counts: list[int], grid_touches_corners: bool
+) -> None:
+    made = layer(grid_touches_corners=grid_touches_corners)
+    features = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
+    boxes = [random_boxes(count, seed, reach=120.0) - 10 for seed, count in enumerate(counts)]
+    found = made.sample([features], boxes, width=96, height=64)
+    assert found.shape == (sum(counts), 5, 7, 7)
+    expected = [
+        made.interpolate(features[photo : photo + 1], own[None], width=96, height=64)[0]
+        for photo, own in enumerate(boxes)
+    ]
+    assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
 def test_a_map_of_its_own_coordinates_gives_back_the_grid_over_the_box() -> None:
     x = (15.5 + 16 * torch.arange(6.0)).expand(4, 6)
     y = (15.5 + 16 * torch.arange(4.0))[:, None].expand(4, 6)

@@ -238,6 +238,8 @@ def test_features_come_from_each_boxs_own_map_in_the_order_of_the_boxes(
     )
     for one, other in zip(seen, expected, strict=True):
         assert_close(one, other)
+    at_once = model.localization.sample(maps, boxes, width=192, height=128)
+    assert_close(at_once, seen, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])

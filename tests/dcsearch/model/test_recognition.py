@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -74,3 +75,18 @@ def test_folded_layers_compute_what_autocast_does_and_nothing_where_it_is_off() 
     with torch.autocast("cpu", torch.bfloat16):
         torch.autograd.backward(folded(features).codes.sum())
     assert folded.fc6.weight.grad is not None
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_layers_folded_for_channels_that_come_last_compute_the_same(last: bool) -> None:
+    torch.manual_seed(0)
+    made = RecognitionNetwork(inputs=18, hidden=8, code_size=8, dropout=0.0).eval()
+    features = torch.randn(5, 2, 3, 3)
+    with torch.no_grad():
+        expected = made(features)
+        made.fold(torch.float32, channels=2)
+        if last:
+            features = features.contiguous(memory_format=torch.channels_last)
+        for own, other in zip(made(features), expected, strict=True):
+            assert_close(own, other)
+        assert made(features[:0]).codes.shape == (0, 8)

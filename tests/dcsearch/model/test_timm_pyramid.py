@@ -207,6 +207,18 @@ def test_folding_changes_no_number(name: str) -> None:
     assert list(backbone.state_dict()) == names
 
 
+@pytest.mark.parametrize("size", [(64, 96), (64, 81), (75, 96)])
+def test_tensorflows_padding_stays_as_it_is_also_where_strides_do_not_divide(
+    size: tuple[int, int],
+) -> None:
+    backbone = backbone_of("tf_efficientnet_lite0").double()
+    seen = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        expected = backbone.body(seen)
+        backbone.fold()
+        assert_close(backbone.body(seen), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_of_what_is_folded_no_batch_normalisation_is_left() -> None:
     backbone = backbone_of("tf_efficientnet_lite0")
     backbone.fold()
