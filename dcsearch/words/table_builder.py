@@ -13,7 +13,7 @@ from dcsearch.words.wordnet import WordNet
 
 # From how many regions of the training set on that say a word it finds its photos better than a
 # more general word does: docs/words.md.
-TRUSTED = 6
+TRUSTED = 4
 NEAR = 0.8  # of meanings, from which on one word is as good as the other
 CLOSE = ("same", "kind")  # reasons to ask another word than one that was seen a few times
 SHORTEST_PART = 3  # letters of a word that is written together with another
