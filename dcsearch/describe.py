@@ -2,7 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -17,6 +20,7 @@ from dcsearch.model.fcln import Regions, caption_tokens
 from dcsearch.stopwatch import Stopwatch
 
 REVISION = 1  # raised when the same network comes to describe a photo differently
+LANES = 4  # parts of a batch that go through the network beside each other, at the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,9 @@ class Describer:
 
     Its `stopwatch` has the time by the stages of the paper's Table 1, "proposals", "CNN" and "RNN",
     and "opening": all that comes before them.
+
+    On a CPU the photos of a call are divided between lanes, threads of their own that share the
+    threads of torch: two lanes of one thread keep two cores busier than one of two does.
     """
 
     def __init__(
@@ -127,8 +134,8 @@ class Describer:
         """
         self.check_finds_regions()
 
-        def find(pixels: Tensor, indices: Sequence[int]) -> list[Regions]:
-            found = self._model(pixels, most=self.regions, moved=moved, lap=self.stopwatch.lap)
+        def find(pixels: Tensor, indices: Sequence[int], stopwatch: Stopwatch) -> list[Regions]:
+            found = self._model(pixels, most=self.regions, moved=moved, lap=stopwatch.lap)
             return cast(list[Regions], found)
 
         joint = moved and self.checkpoint.config.language.joint_inference
@@ -164,7 +171,7 @@ class Describer:
             captions: as above.
         """
 
-        def find(pixels: Tensor, indices: Sequence[int]) -> list[Regions]:
+        def find(pixels: Tensor, indices: Sequence[int], stopwatch: Stopwatch) -> list[Regions]:
             height, width = pixels.shape[2:]
             given = []
             for index in indices:
@@ -182,35 +189,74 @@ class Describer:
 
         return self._describe(photos, find, captions=captions)
 
-    @torch.inference_mode()
     def _describe(
+        self, photos: Sequence[PreparedPhoto], find: "_Find", *, captions: bool, joint: bool = False
+    ) -> list[Description]:
+        """Descriptions, in the order given, of what `find` finds; `joint`, with boxes that captions
+        move."""
+        threads = torch.get_num_threads()
+        lanes = min(threads, len(photos), LANES) if self.device.type == "cpu" else 1
+        # Neighbours of one shape, which share a batch.
+        order = sorted(range(len(photos)), key=lambda index: photos[index].pixels.shape)
+        self.stopwatch.lap("opening")
+
+        def lane(part: Sequence[int]) -> tuple[dict[int, Description], Stopwatch]:
+            if lanes > 1:
+                torch.set_num_threads(threads // lanes)
+            stopwatch = Stopwatch(self.device)
+            found = self._described(
+                photos, part, find, captions=captions, joint=joint, stopwatch=stopwatch
+            )
+            return found, stopwatch
+
+        if lanes <= 1:
+            done = [lane(order)]
+        else:
+            cuts = [round(number * len(order) / lanes) for number in range(lanes + 1)]
+            parts = [order[first:last] for first, last in pairwise(cuts)]
+            try:
+                done = list(self._lanes.map(lane, parts))
+            finally:
+                torch.set_num_threads(threads)
+        self.stopwatch.join([stopwatch for _, stopwatch in done])
+        found = {index: own for part, _ in done for index, own in part.items()}
+        return [found[index] for index in range(len(photos))]
+
+    @cached_property
+    def _lanes(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(LANES, thread_name_prefix="describe")
+
+    @torch.inference_mode()
+    def _described(
         self,
         photos: Sequence[PreparedPhoto],
-        find: Callable[[Tensor, Sequence[int]], list[Regions]],
+        part: Sequence[int],
+        find: "_Find",
         *,
         captions: bool,
-        joint: bool = False,
-    ) -> list[Description]:
-        """Descriptions, in the order given, of what `find` finds in pixels (B, 3, H, W) of the
-        photos of some indices; `joint`, with boxes that captions move."""
+        joint: bool,
+        stopwatch: Stopwatch,
+    ) -> dict[int, Description]:
+        """Descriptions of some of the photos, by index."""
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, photo in enumerate(photos):
-            by_shape[tuple(photo.pixels.shape)].append(index)
+        for index in part:
+            by_shape[tuple(photos[index].pixels.shape)].append(index)
         found: dict[int, Description] = {}
         for indices in by_shape.values():
             pixels = torch.stack([photos[index].pixels for index in indices])
-            self.stopwatch.lap("opening")
+            stopwatch.lap("opening")
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                regions = find(pixels.to(self.device, memory_format=self._form), indices)
-                self.stopwatch.lap("CNN")
+                pixels = pixels.to(self.device, memory_format=self._form)
+                regions = find(pixels, indices, stopwatch)
+                stopwatch.lap("CNN")
                 captioned = [_Captions(("",) * len(own.boxes)) for own in regions]
                 if captions:
                     height, width = pixels.shape[2:]
                     captioned = self._caption(regions, frame=(width, height) if joint else None)
-                    self.stopwatch.lap("RNN")
+                    stopwatch.lap("RNN")
             for index, own, texts in zip(indices, regions, captioned, strict=True):
                 found[index] = _description(photos[index], own, texts)
-        return [found[index] for index in range(len(photos))]
+        return found
 
     def _caption(
         self, regions: Sequence[Regions], *, frame: tuple[int, int] | None
@@ -229,6 +275,10 @@ class Describer:
         return [
             _Captions(tuple(texts[part]), None if boxes is None else boxes[part]) for part in parts
         ]
+
+
+# Regions in pixels (B, 3, H, W) of the photos of some indices.
+_Find = Callable[[Tensor, Sequence[int], Stopwatch], list[Regions]]
 
 
 class _Captions(NamedTuple):

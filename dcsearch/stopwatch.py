@@ -1,6 +1,7 @@
 """Stopwatch: where the time of a long computation goes, stage by stage."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -25,3 +26,10 @@ class Stopwatch:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._began
         self._began = now
+
+    def join(self, others: Sequence["Stopwatch"]) -> None:
+        """Credit stages that ran on several stopwatches beside each other, each with its mean."""
+        for other in others:
+            for stage, seconds in other.seconds.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds / len(others)
+        self._began = time.perf_counter()

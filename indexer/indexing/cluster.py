@@ -74,9 +74,11 @@ class _Actor:
         self._describer.device()
         return dcsearch.__version__
 
-    def describe(self, files: list[PhotoFile]) -> list[Outcome]:
-        """The outcomes of some photos."""
-        assert self._describer is not None
+    def describe(self, files: list[PhotoFile]) -> list[Outcome] | None:
+        """The outcomes of some photos; None where the process was started again in place of one
+        that died, and has no network yet."""
+        if self._describer is None:
+            return None
         with quiet_pillow():
             return list(self._describer.describe(files))
 
@@ -189,13 +191,16 @@ class RayDescriber:
                 continue
             worker = of[call]
             batch = worker.calls.pop(call)
+            died = False
             try:
                 outcomes = self._result(call)
             except ray.exceptions.RayActorError:
+                outcomes, died = None, True
+            if outcomes is None:
                 if worker.ready:
                     worker.ready = False
                     self._prepare(worker)
-                deaths = batch.deaths + 1
+                deaths = batch.deaths + died
                 if len(batch.files) == 1 and deaths >= DEATHS:
                     yield _killed(batch.files[0], deaths)
                 else:

@@ -89,6 +89,41 @@ def test_a_description_holds_what_it_promises(describer: Describer) -> None:
         assert words <= set(WORDS) - {UNKNOWN}
 
 
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_lanes_describe_what_one_does_and_leave_the_threads_as_they_were(
+    threads: int, describer: Describer
+) -> None:
+    prepared = [describer.prepare(photo(*shape, seed=seed)) for seed, shape in enumerate(SHAPES)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = describer.describe(prepared)
+        torch.set_num_threads(threads)
+        together = describer.describe(prepared)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, many in zip(alone, together, strict=True):
+        assert_alike(one, many)
+
+
+def test_an_error_in_a_lane_is_the_callers(
+    describer: Describer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(describer, "_model", fail)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(MemoryError):
+            describer.describe([describer.prepare(photo(64, 48, seed)) for seed in range(4)])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_no_photos_have_no_descriptions(describer: Describer) -> None:
     assert describer.describe([]) == []
 

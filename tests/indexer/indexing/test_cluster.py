@@ -175,6 +175,14 @@ def test_workers_that_are_killed_are_replaced(
         assert content(store) == alone(tmp_path, photos)
 
 
+def test_a_worker_that_was_started_again_has_no_network_yet(working: Path) -> None:
+    """The run must not take it for one that died at these photos, nor for a bug."""
+    worker = cluster._Actor()
+    assert worker.describe([]) is None
+    worker.prepare(functools.partial(fake, working))
+    assert worker.describe([]) == []
+
+
 def test_a_photo_that_kills_workers_is_found_out(
     address: str, photos: Path, working: Path, tmp_path: Path
 ) -> None:
