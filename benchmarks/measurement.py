@@ -101,6 +101,16 @@ def peak_memory() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
+def own_memory() -> float:
+    """The memory of this process that no file backs, and which the system cannot take back, MiB;
+    NaN where that is not told (Linux tells)."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else []:
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 2**10
+    return float("nan")
+
+
 def report(
     *,
     options: argparse.Namespace,
