@@ -161,8 +161,9 @@ def cold(index: Index, phrase: str, options: argparse.Namespace) -> dict[str, li
         began = perf_counter()
         arguments = ["query", phrase, "--db", index.location]
         arguments += ["--model", str(options.model)] if options.model else []
-        # It ends with 1 where photos do not exist, as those of a resampled index.
-        subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True)
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True)
+        if done.returncode not in (0, 1):  # 1: nothing, as the photos of a resampled index are gone
+            done.check_returncode()
         seconds.setdefault("the whole program", []).append(perf_counter() - began)
     return seconds
 

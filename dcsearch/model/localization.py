@@ -239,9 +239,15 @@ class LocalizationLayer(nn.Module):
     ) -> Tensor:
         """Where the grid's samples (..., grid) lie between edges (..., 2) in pixels, along a side
         of `extent` pixels and `cells` cells: in cells, 0 being the first cell's centre."""
-        low, high = edges[..., :1], edges[..., 1:]
-        steps = torch.linspace(0, 1, self.grid, device=edges.device)
-        pixels = low + (high - low) * steps
         if self.grid_touches_corners:
-            return pixels / extent * (cells - 1)
-        return (pixels - centre) / stride
+            return self._corner_samples(edges, extent, cells)
+        return (self._spread(edges) - centre) / stride
+
+    def _corner_samples(self, edges: Tensor, extent: int, cells: int | Tensor) -> Tensor:
+        """The same where the photo's corners lie on the corner cells."""
+        return self._spread(edges) / extent * (cells - 1)
+
+    def _spread(self, edges: Tensor) -> Tensor:
+        """So many pixels (..., grid) between edges (..., 2), at equal distances."""
+        low, high = edges[..., :1], edges[..., 1:]
+        return low + (high - low) * torch.linspace(0, 1, self.grid, device=edges.device)

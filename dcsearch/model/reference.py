@@ -34,22 +34,11 @@ class ReferenceLocalizationLayer(LocalizationLayer):
         boxes = clip_inclusive(boxes, width, height)
         return boxes, (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
-    def _samples(
-        self,
-        edges: Tensor,
-        extent: int,
-        cells: int | Tensor,
-        centre: float | Tensor,
-        stride: float | Tensor,
-    ) -> Tensor:
-        """As BoxToAffine.lua, where the grid touches the corners.
-
-        It puts centres by extent - 1, from the middle of the first pixel to that of the last, and
-        sizes by extent. Its centre is low + high + 1 over 2.
+    def _corner_samples(self, edges: Tensor, extent: int, cells: int | Tensor) -> Tensor:
+        """As BoxToAffine.lua: it puts centres by extent - 1, from the middle of the first pixel to
+        that of the last, and sizes by extent. Its centre is low + high + 1 over 2.
         """
-        if not self.grid_touches_corners:
-            return super()._samples(edges, extent, cells, centre, stride)
         low, high = edges[..., :1], edges[..., 1:]
         steps = torch.linspace(0, 1, self.grid, device=edges.device)
-        middle = (low + high - 1) / (2 * (extent - 1))
-        return (middle + (steps - 0.5) * (high - low) / extent) * (cells - 1)
+        centre = (low + high - 1) / (2 * (extent - 1))
+        return (centre + (steps - 0.5) * (high - low) / extent) * (cells - 1)

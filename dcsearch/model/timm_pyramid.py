@@ -104,8 +104,9 @@ class TimmPyramidBackbone(Backbone):
             network = copy.deepcopy(self.features, copies)
             for block in every[:count]:
                 copies[id(block)].eval().requires_grad_(False)
-            _fold_norms(network, learning=set(every[count:]))
-            _pad_within(network, learning=set(every[count:]))
+            learning = set(every[count:])
+            _fold_norms(network, learning=learning)
+            _pad_within(network, learning=learning)
             self._folded = [network]
 
     def download(self) -> dict[str, Tensor]:
