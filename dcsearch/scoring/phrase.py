@@ -102,12 +102,13 @@ def _check_length(words: Sequence[str]) -> None:
 def _unknown(
     word: str, reworded: Rewording, vocabulary: Vocabulary, *, suggest: bool
 ) -> UnknownWord:
-    """An unknown word; what is spelled like a name, or like what no photo shows, was not meant."""
+    """An unknown word, with what is spelled like it where it may be misspelt."""
     if word in reworded.names:
         return UnknownWord(word=word, nearest=(), kind="name")
     if word in reworded.unshown:
         return UnknownWord(word=word, nearest=(), kind="unshown")
-    return UnknownWord(word=word, nearest=vocabulary.nearest(word) if suggest else ())
+    misspelt = suggest and word not in reworded.others
+    return UnknownWord(word=word, nearest=vocabulary.nearest(word) if misspelt else ())
 
 
 def _suggestion(unknown: Sequence[UnknownWord]) -> str:

@@ -100,15 +100,17 @@ TOO_GENERAL = (
 # Known words that are asked for nothing but themselves: they say of a region what it is to another,
 # or nearly nothing, or phrases about photos mean by them now this, now that.
 NO_NAMES = frozenset(
-    "area arrangement back background bar base bend blow body bottom bounce bow business case "
-    "center chain circuit class coaster control cords corner counter court cover covering "
-    "coverings crane defender defenders dish disk edge enclosure end event fan figure flip form "
-    "formation frame front group home hood image item kind lead lift line lot mark marker "
-    "material medium number object official open owner pad pair part patch pattern piece pirate "
-    "place plate point pole position post race range rear ride row runner scene screen second "
-    "section set setting shade show side something spot stand star step stretch string strip "
-    "structure stuff style swing system tag thing things third top trunk type view way wear "
-    "work worker workers".split()
+    "apparatus area arrangement back background bar base bend block blow body bottom bounce bow "
+    "business case center chain circuit class coaster complex control cords corner counter court "
+    "cover covering coverings crane defender defenders dish disk edge enclosure end event fan "
+    "fellow figure flip form formation frame front gear good goods group home hood image item kind "
+    "lead lift line lot mark marker material medium member middle muscle muscles note number "
+    "object official open opening owner pad pair part patch pattern piece pile pirate place plate "
+    "point pole position post protection protector protectors race range rear return returns ride "
+    "row runner scene screen second section series set setting shade show side something spot "
+    "stand star state states step stretch string strip structure stuff style supplies supply "
+    "support supports swing system tag thing things third top treat treats trunk tube tubes type "
+    "view way wear work worker workers".split()
 )
 # What phrases about photos mean by words that other texts use otherwise more often.
 MEANT_AS = {

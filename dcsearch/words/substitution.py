@@ -122,12 +122,14 @@ class Rewording:
         substitutions: in the phrase's order, each once.
         names: unknown words that are somebody's or something's name.
         unshown: unknown nouns that mean nothing that a photo shows.
+        others: further unknown words that a dictionary has: not misspelt.
     """
 
     text: str
     substitutions: tuple[Substitution, ...]
     names: tuple[str, ...] = ()
     unshown: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,7 @@ class Substitutions:
             substitutions=tuple(dict.fromkeys(done)),
             names=tuple(word for word, mark in marks.items() if mark == "@"),
             unshown=tuple(word for word, mark in marks.items() if mark == "-"),
+            others=tuple(word for word, mark in marks.items() if mark == "~"),
         )
 
     def _part(self, words: Sequence[str]) -> _Part:

@@ -36,7 +36,8 @@ _GZIP = 31  # zlib's number for a gzip member
 
 # "=": means the same; "<": is a kind of; "1": is one of them, by its name; ">": has as a kind;
 # "p": is a part of; "s": spelt otherwise; "!": misspelt; "+": is the plural of, or its singular.
-# Without a known word: "-": a noun that no photo shows; "@": a name; "~": an English word, no noun.
+# Without a known word: "-": a noun that no photo shows; "@": a name; "~": another English word,
+# no noun, or a noun that photos may show and nothing known is near to.
 Mark = Literal["=", "<", "1", ">", "p", "s", "!", "+", "-", "@", "~"]
 MARKS: tuple[str, ...] = get_args(Mark)
 WITH_A_WORD = frozenset("=<1>ps!+")

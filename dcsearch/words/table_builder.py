@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dcsearch.vocabulary import Vocabulary
 from dcsearch.words.inflection import plural, singulars
-from dcsearch.words.nearest_words import NearestWord, NearestWords
+from dcsearch.words.nearest_words import SHOWN, NearestWord, NearestWords
 from dcsearch.words.seen_words import SeenWords
 from dcsearch.words.spelling import edits, variants
 from dcsearch.words.substitution import LONGEST
@@ -51,7 +51,7 @@ def table_entries(nearest: NearestWords) -> dict[str, Entry]:
         if found := _in_place_of(noun, nearest):
             entries[noun] = found
         elif " " not in noun:
-            entries[noun] = Entry(mark="@" if _is_name(noun, nearest) else "-")
+            entries[noun] = _nothing_near(noun, nearest)
     for word in vocabulary.words[1:]:
         if not nearest.knows(word) and (entry := _better(word, nearest)):
             entries[word] = entry
@@ -114,6 +114,16 @@ def _entry(found: NearestWord) -> Entry:
     return Entry(mark=MARKS[found.reason], word=found.word, between=found.path[1:-1])
 
 
+def _nothing_near(noun: str, nearest: NearestWords) -> Entry:
+    """What a table says of a noun that is asked as nothing: that it is a name, that no photo shows
+    it, or, of things that photos show as a rule, only that it is a word."""
+    if _is_name(noun, nearest):
+        return Entry(mark="@")
+    usual = max(nearest.meanings(noun), key=lambda meaning: meaning[0])[1]
+    thing = usual.kind in SHOWN and usual.kind != "Tops" and nearest.shows(usual)
+    return Entry(mark="~" if thing else "-")
+
+
 def _is_name(noun: str, nearest: NearestWords) -> bool:
     """Whether a noun is for the most part the name of particular specimens, or of people."""
     meanings = [synset for _, synset in nearest.meanings(noun)]
@@ -153,7 +163,7 @@ def _left_alone(nearest: NearestWords, entries: dict[str, Entry]) -> Iterator[tu
         if 1 < len(words) <= LONGEST and noun not in entries and not nearest.knows(noun):
             known = all(word in nearest.vocabulary for word in words)
             if not known and any(entries[word].word for word in words if word in entries):
-                yield noun, Entry(mark="@" if _is_name(noun, nearest) else "-")
+                yield noun, _nothing_near(noun, nearest)
 
 
 def _written_apart_or_together(nearest: NearestWords) -> Iterator[tuple[str, Entry]]:

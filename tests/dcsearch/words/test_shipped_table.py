@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dcsearch.checkpoint.header import default_checkpoint_path, read_header
-from dcsearch.vocabulary import Vocabulary
+from dcsearch.scoring.phrase import read_phrase
+from dcsearch.vocabulary import UnknownWord, Vocabulary
 from dcsearch.words.substitution import Substitutions
 from dcsearch.words.table import SHIPPED, SubstitutionTable, table_path
 
@@ -66,6 +67,24 @@ def test_what_no_photo_shows_is_told(substitutions: Substitutions, word: str) ->
     reworded = substitutions.of(word)
     assert reworded.substitutions == ()
     assert reworded.unshown == (word,)
+
+
+@pytest.mark.parametrize("word", ["hubcap", "anode", "biceps"])
+def test_a_thing_that_is_near_to_no_known_word_is_neither_unshown_nor_misspelt(
+    substitutions: Substitutions, vocabulary: Vocabulary, word: str
+) -> None:
+    phrase = read_phrase(f"a dog with a {word}", vocabulary, substitutions=substitutions)
+    assert phrase.unknown == (UnknownWord(word=word, nearest=()),)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "asked"),
+    [("rib", "umbrella"), ("a jam", "food"), ("a texas ranger", "a person")],
+)
+def test_vague_words_are_asked_for_nothing_but_themselves(
+    substitutions: Substitutions, phrase: str, asked: str
+) -> None:
+    assert substitutions.of(phrase).text == asked  # before: "support", "a treat", "a protector"
 
 
 def test_what_is_asked_is_asked_as_it_is(
