@@ -10,7 +10,7 @@ import typer
 
 from dcsearch.choices import Score
 from dcsearch.errors import UsageError
-from dcsearch.threads import use_threads
+from dcsearch.threads import multiply_alone, use_threads
 
 SHARED = "Index and model"
 OUTPUT = "Output"
@@ -82,6 +82,13 @@ def threads_of(count: int | None) -> int | None:
     return count
 
 
+def threads_of_questions(count: int | None) -> int | None:
+    """As `threads_of`, and each question computes on one, unless the user says how many."""
+    if count is None:
+        multiply_alone()
+    return threads_of(count)
+
+
 Database = Annotated[
     str | None,
     typer.Option(
@@ -134,6 +141,7 @@ def threads_option(callback: Callable[[int | None], int | None]) -> Any:
 
 
 Threads = Annotated[int | None, threads_option(threads_of)]
+ThreadsOfQuestions = Annotated[int | None, threads_option(threads_of_questions)]
 Split = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ from cli.explaining import Explain
 from cli.filtering import Filters, filter_words, nothing_passes, tell_what_is_unknown
 from cli.options import Database, Format, Literally, MinScore, ScoredBy, Top, Unique
 from cli.progress import Bar
-from cli.shared import Computing, Pictures, Results, grouped
+from cli.shared import Pictures, Results, Searching, grouped
 from cli.terminal import (
     say,
     short_path,
@@ -67,7 +67,7 @@ def query(
     results: Results,
     pictures: Pictures,
     database: Database = None,
-    computing: Computing,
+    computing: Searching,
 ) -> None:
     """Find the photos that a phrase describes, and the region of each.
 

@@ -13,13 +13,11 @@ from cli.options import (
     MaxMegapixels,
     Model,
     On,
+    ThreadsOfQuestions,
     photo_or_url,
-    threads_of,
-    threads_option,
 )
 from cli.terminal import say, warn
 from dcsearch.errors import MissingExtra, UsageError
-from dcsearch.threads import multiply_alone
 
 if TYPE_CHECKING:
     import socket
@@ -30,13 +28,6 @@ if TYPE_CHECKING:
 WHOM = "Whom it serves"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def _threads_of_server(count: int | None) -> int | None:
-    """As `threads_of`, and each question computes on one, unless the user says how many."""
-    if count is None:
-        multiply_alone()
-    return threads_of(count)
 
 
 def serve(
@@ -115,7 +106,7 @@ def serve(
     database: Database = None,
     model: Model = None,
     device: On = Device.auto,
-    threads: Annotated[int | None, threads_option(_threads_of_server)] = None,
+    threads: ThreadsOfQuestions = None,
 ) -> None:
     """Serve the index as a web page, until Ctrl-C.
 

@@ -30,6 +30,7 @@ from cli.options import (
     Save,
     Sheet,
     Threads,
+    ThreadsOfQuestions,
     a_number,
     chosen_format,
 )
@@ -181,6 +182,13 @@ class Computing:
     model: Model = None
     device: On = Device.auto
     threads: Threads = None  # its callback has acted on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searching(Computing):
+    """As `Computing`, for a question to an index, which a second thread makes no faster."""
+
+    threads: ThreadsOfQuestions = None  # its callback has acted on it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from cli.options import Database, MinScore, PerImage, Top, Unique, photo_or_url
 from cli.progress import Bar
 from cli.query import deliver
 from cli.render import box_text
-from cli.shared import Computing, Pictures, Results, grouped
+from cli.shared import Pictures, Results, Searching, grouped
 from cli.terminal import say, warn
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def similar(
     results: Results,
     pictures: Pictures,
     database: Database = None,
-    computing: Computing,
+    computing: Searching,
 ) -> None:
     """Find the photos with a region similar to a region of a photo, and that region of each.
 

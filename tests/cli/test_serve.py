@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -54,30 +53,6 @@ def test_nothing_that_is_sent_waits_for_what_was_sent_before() -> None:
         listening.accept()[0] as connection,
     ):
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted as Linux lists them")
-def test_numpy_is_loaded_for_one_thread_a_question() -> None:
-    program = """
-import os
-from cli.main import main
-main(["serve", "--thumbnail-cache", "much"])
-import numpy
-print(len(os.listdir("/proc/self/task")))
-"""
-    surroundings = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "1\n"  # OpenBLAS starts its threads when it is loaded
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(
