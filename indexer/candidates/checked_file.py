@@ -5,6 +5,7 @@ disk returns what it likes. Reading all of a large cache to find that out would 
 query, so a block of 4 KiB is checked when something in it is needed first.
 """
 
+import math
 import os
 import weakref
 import zlib
@@ -19,8 +20,11 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 Sums = NDArray[np.uint32]
+Bytes = NDArray[np.uint8]
 
 BLOCK = 4096  # bytes, a page of memory
+_BLOCKS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 8192
 
 
 class CacheDamaged(Exception):
@@ -107,8 +111,12 @@ class CheckedFile:
         # Read beside the mapped memory, in which a disk that fails would end the process.
         self._handle = os.open(path, os.O_RDONLY)
         self._close = weakref.finalize(self, os.close, self._handle)
-        if blocks_of(os.fstat(self._handle).st_size) != len(sums):
+        self._size = os.fstat(self._handle).st_size
+        if blocks_of(self._size) != len(sums):
             raise CacheDamaged(path)
+
+    def __len__(self) -> int:
+        return self._size
 
     def check(self, first: Ints, last: Ints) -> None:
         """Check the blocks that hold some ranges of bytes.
@@ -123,16 +131,35 @@ class CheckedFile:
         begin, end = first // BLOCK, last // BLOCK
         if (end - begin <= 1).all() and self._checked[begin].all() and self._checked[end].all():
             return  # as nearly always
-        counts = end - begin + 1
-        blocks = np.repeat(begin - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
-        for block in np.unique(blocks[~self._checked[blocks]]).tolist():
+        blocks = _blocks_between(begin, end)
+        lacking = np.unique(blocks[~self._checked[blocks]])
+        for start in range(0, len(lacking), _BLOCKS_AT_ONCE):
+            self.read(lacking[start : start + _BLOCKS_AT_ONCE])
+
+    def read(self, blocks: Ints) -> Bytes:
+        """What some blocks (n,) hold, which ascend: (n, BLOCK) uint8, behind the end zeros.
+
+        Raises:
+            CacheDamaged: a block is not what was written, or cannot be read.
+        """
+        found = np.zeros((len(blocks), BLOCK), np.uint8)
+        ends = np.append(np.flatnonzero(np.diff(blocks) > 1) + 1, len(blocks))  # of neighbours
+        first = 0
+        for end in ends.tolist():
+            start = int(blocks[first]) * BLOCK
             try:
-                data = os.pread(self._handle, BLOCK, block * BLOCK)
+                read = os.preadv(self._handle, [found[first:end].data], start)
             except OSError:
                 raise CacheDamaged(self._path) from None
-            if zlib.crc32(data) != self._sums[block]:
+            if read != min((end - first) * BLOCK, self._size - start):
+                raise CacheDamaged(self._path)
+            first = end
+        for number in np.flatnonzero(~self._checked[blocks]).tolist():
+            block = int(blocks[number])
+            if zlib.crc32(found[number, : self._size - block * BLOCK].data) != self._sums[block]:
                 raise CacheDamaged(self._path)
             self._checked[block] = True
+        return found
 
     def check_blocks(self, count: int | None = None) -> None:
         """Check the first so many blocks; None: all.
@@ -145,15 +172,25 @@ class CheckedFile:
 
 
 class CheckedRows:
-    """An array (R, ...) mapped from a checked file; rows are checked before they are given."""
+    """An array (R, ...) in a checked file, whose rows are checked before they are given."""
 
-    def __init__(self, file: CheckedFile, rows: Floats) -> None:
-        """Take the file and the array that it is mapped as."""
-        self._file, self._rows = file, rows
-        self._size = rows[:1].nbytes
+    def __init__(
+        self, file: CheckedFile, dtype: str, shape: tuple[int, ...], *, mapped: Path | None
+    ) -> None:
+        """Take the file.
+
+        Args:
+            dtype, shape: of the array, which begins where the file does.
+            mapped: the file's path, where it is mapped; None: rows are read when they are asked
+                for. Of what is mapped, Linux counts 64 KiB around each byte that was touched to
+                the process's memory, so that large files are read.
+        """
+        self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
+        self._rows = None if mapped is None else np.memmap(mapped, dtype, "r", shape=shape)
+        self._size = self._dtype.itemsize * math.prod(shape[1:])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._shape[0]
 
     def __getitem__(self, chosen: NDArray[Any] | slice) -> Floats:
         """Rows by their numbers (n,), by a mask (R,), or by a slice.
@@ -162,15 +199,35 @@ class CheckedRows:
             CacheDamaged: the file is not what was written.
         """
         if isinstance(chosen, slice):
-            numbers = np.arange(*chosen.indices(len(self._rows)))
+            numbers = np.arange(*chosen.indices(len(self)))
         elif chosen.dtype == bool:
             numbers = np.flatnonzero(chosen)
         else:
             numbers = chosen
+        if self._rows is None:
+            return self._read(numbers)
         if len(numbers):
             self._file.check(numbers * self._size, (numbers + 1) * self._size - 1)
         found: Floats = self._rows[chosen]
         return found
+
+    def _read(self, numbers: Ints) -> Floats:
+        found = np.empty((len(numbers), self._size), np.uint8)
+        for start in range(0, len(numbers), _ROWS_AT_ONCE):
+            some = numbers[start : start + _ROWS_AT_ONCE]
+            cuts = np.concatenate([[0], np.flatnonzero(np.diff(some) != 1) + 1, [len(some)]])
+            first = some[cuts[:-1]] * self._size  # bytes of each run of neighbours
+            lengths = np.diff(cuts) * self._size
+            begin, end = first // BLOCK, (first + lengths - 1) // BLOCK
+            blocks = np.unique(_blocks_between(begin, end))
+            data = self._file.read(blocks).reshape(-1)
+            places = np.searchsorted(blocks, begin) * BLOCK + first % BLOCK
+            runs = zip(places.tolist(), lengths.tolist(), strict=True)
+            np.concatenate(
+                [data[place : place + length] for place, length in runs],
+                out=found[start : start + len(some)].reshape(-1),
+            )
+        return found.view(self._dtype).reshape(-1, *self._shape[1:])
 
     def check(self) -> None:
         """Check the whole file.
@@ -182,6 +239,12 @@ class CheckedRows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self[:], dtype=dtype)
+
+
+def _blocks_between(begin: Ints, end: Ints) -> Ints:
+    """All blocks from the first to the last of each range (n,), these included."""
+    counts = end - begin + 1
+    return np.repeat(begin - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
 
 
 def blocks_of(size: int) -> int:

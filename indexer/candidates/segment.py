@@ -16,6 +16,7 @@ Floats = NDArray[np.floating[Any]]
 
 # Endings of a segment's files, and of the file with the checksums of these.
 PARTS = ("photos", "points", "codes", "boxes", "phrase_free", "faiss")
+MAPPED_AT_MOST = 256 << 20  # bytes of a file of rows; of larger ones, rows are read
 SUMS = "sums"
 
 
@@ -122,10 +123,11 @@ def open_segment(
     starts = np.concatenate([[0], table[:, 2].cumsum()])
     regions = int(starts[-1])
 
-    def mapped(part: str, dtype: str, shape: tuple[int, ...]) -> Rows:
+    def rows(part: str, dtype: str, *shape: int) -> Rows:
         if not regions:
-            return np.empty(shape, dtype)
-        return CheckedRows(files[part], np.memmap(paths[part], dtype, "r", shape=shape))
+            return np.empty((0, *shape), dtype)
+        mapped = paths[part] if len(files[part]) <= MAPPED_AT_MOST else None
+        return CheckedRows(files[part], dtype, (regions, *shape), mapped=mapped)
 
     head = int(sums[0])
     files["faiss"].check_blocks(head)  # FAISS must not see anything else
@@ -138,10 +140,10 @@ def open_segment(
         stamps=table[:, 1].copy(),
         sizes=table[:, 3:].copy(),
         starts=starts,
-        points=mapped("points", "<f2", (regions, dimensions)),
-        codes=mapped("codes", "<f2", (regions, code_size)),
-        boxes=mapped("boxes", "<f4", (regions, 4)),
-        phrase_free=mapped("phrase_free", "<f4", (regions,)),
+        points=rows("points", "<f2", dimensions),
+        codes=rows("codes", "<f2", code_size),
+        boxes=rows("boxes", "<f4", 4),
+        phrase_free=rows("phrase_free", "<f4"),
         index=index,
         lists=CheckedLists(index, files["faiss"]) if head < ends[-1] - ends[-2] else None,
         sums=sums,
