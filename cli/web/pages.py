@@ -19,7 +19,7 @@ from cli.web.past import plain_question
 from cli.web.questions import Asked
 from cli.web.service import Service
 from cli.web.templating import STATIC
-from cli.web.tiles import tiles
+from cli.web.tiles import AT_ONCE, tiles
 from dcsearch.errors import (
     CheckpointError,
     DcsearchError,
@@ -30,7 +30,6 @@ from dcsearch.errors import (
 from indexer import Answer, PhotoFacts
 from indexer.document import answer_document, number
 
-AT_ONCE = 30  # photos of a page, and of each that is loaded behind it
 _FOUND = 300  # photos whose dates and cameras are counted
 _RECENT = 8  # questions that the first page names
 

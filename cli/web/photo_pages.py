@@ -7,10 +7,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from cli.web.form import form_question, number_of
 from cli.web.frame import page
-from cli.web.pages import AT_ONCE
 from cli.web.portrait import portrait, upload_portrait
 from cli.web.questions import Asked
 from cli.web.service import Service
+from cli.web.tiles import AT_ONCE
 from indexer import Answer
 
 

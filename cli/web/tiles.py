@@ -12,6 +12,7 @@ from cli.web.thumbnails import WIDTHS
 from indexer import PhotoFacts
 from indexer.document import Document
 
+AT_ONCE = 30  # photos of a page, and of each that is loaded behind it
 ROW = 240  # pixels that a row of photos is high, about
 PICTURES = "/api/v1/photos"
 
@@ -80,6 +81,11 @@ class Tile:
     marks: Sequence[Mark]
     lines: Sequence[Line]
     from_chance: bool
+
+    @property
+    def on_first_page(self) -> bool:
+        """Whether its picture is loaded at once."""
+        return self.rank <= AT_ONCE
 
 
 def picture_of(facts: PhotoFacts | None, *, width: int, height: int, url: str) -> Picture:

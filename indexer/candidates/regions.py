@@ -62,7 +62,6 @@ class StoredRegions:
         starts: (P + 1,) where the regions of each photo begin.
         places: (R,) of each region among its photo's.
         photo_ids: (P,).
-        stamps: (P,) which writing of each photo.
         sizes: (P, 2) width and height of the upright originals, pixels.
         points: (R, d) float32.
         phrase_free: (R,) float32 the phrase-free part of their scores, see
@@ -73,7 +72,6 @@ class StoredRegions:
     starts: Ints
     places: Ints
     photo_ids: Ints
-    stamps: Ints
     sizes: Ints
     points: Floats
     phrase_free: Floats

@@ -116,14 +116,13 @@ class Vectors:
         points, phrase_free = (np.concatenate(part) for part in zip(*parts, strict=True))
         owners = self.photo_numbers(rows)
         numbers, starts = np.unique(owners, return_index=True)
-        table = self._photo_table[numbers]  # (P, 4)
+        table = self._photo_table[numbers]  # (P, 3)
         return StoredRegions(
             rows=rows,
             starts=np.append(starts, len(rows)),
             places=rows - self._bounds[owners],
             photo_ids=table[:, 0],
-            stamps=table[:, 1],
-            sizes=table[:, 2:],
+            sizes=table[:, 1:],
             points=points.astype(np.float32),
             phrase_free=phrase_free,
         )
@@ -162,9 +161,6 @@ class Vectors:
 
     @cached_property
     def _photo_table(self) -> Ints:
-        """Id, stamp, width and height of each photo."""
-        tables = [
-            np.column_stack([segment.photo_ids, segment.stamps, segment.sizes])
-            for segment in self.segments
-        ]
+        """Id, width and height of each photo."""
+        tables = [np.column_stack([segment.photo_ids, segment.sizes]) for segment in self.segments]
         return np.concatenate(tables)

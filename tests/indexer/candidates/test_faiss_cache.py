@@ -99,8 +99,8 @@ def assert_true(vectors: Vectors, database: SQLiteStore) -> None:
         assert_array_equal(vectors.photo_numbers(vectors.rows_of(np.array([number]))), number)
     table = np.concatenate(
         [
-            np.empty((0, 4), np.int64),
-            *(np.column_stack([s.photo_ids, s.stamps, s.sizes]) for s in vectors.segments),
+            np.empty((0, 3), np.int64),
+            *(np.column_stack([s.photo_ids, s.sizes]) for s in vectors.segments),
         ]
     )
     alive = np.concatenate([np.empty(0, bool), *vectors.alive])
@@ -112,7 +112,7 @@ def assert_true(vectors: Vectors, database: SQLiteStore) -> None:
         return
     (chunk,) = chunks
     assert_array_equal(table[numbers, 0], chunk.photo_ids)
-    assert_array_equal(table[numbers, 2:], chunk.sizes)
+    assert_array_equal(table[numbers, 1:], chunk.sizes)
     own = [vectors.rows_of(numbers[place : place + 1]) for place in range(len(numbers))]
     assert [len(rows) for rows in own] == chunk.counts.tolist()
     rows = np.concatenate(own)
@@ -120,7 +120,6 @@ def assert_true(vectors: Vectors, database: SQLiteStore) -> None:
     assert regions.places[rows].tolist() == places
     owners = np.repeat(np.arange(len(regions.photo_ids)), np.diff(regions.starts))[rows]
     assert_array_equal(regions.photo_ids[owners], np.repeat(chunk.photo_ids, chunk.counts))
-    assert_array_equal(regions.stamps[owners], np.repeat(table[numbers, 1], chunk.counts))
     assert_array_equal(regions.sizes[owners], np.repeat(chunk.sizes, chunk.counts, axis=0))
     for found, expected in (
         (regions.points, vectors.projection(chunk.codes)),
@@ -416,7 +415,6 @@ def test_what_is_stored_of_some_regions_is_theirs(parts: Vectors) -> None:
         for place, row in enumerate(rows):
             segment, own = stored[row]
             photo = segment.photo_ids.tolist().index(found.photo_ids[owners[place]])
-            assert found.stamps[owners[place]] == segment.stamps[photo]
             assert_array_equal(found.sizes[owners[place]], segment.sizes[photo])
             for name, part in (
                 ("points", found.points),
