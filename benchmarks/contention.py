@@ -98,7 +98,8 @@ def main() -> None:
             }
             if options.data:
                 found["evaluate"] = [
-                    *("evaluate", "retrieval", options.data, "--images", 20, "--seeds", 1),
+                    *("evaluate", "retrieval", options.data, "--images", 20, "--queries", 20),
+                    *("--seeds", 1),
                     *("--cache", Path(scratch) / f"{next(numbers)}.cache"),
                 ]
             return found
