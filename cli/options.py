@@ -124,9 +124,9 @@ On = Annotated[
 ]
 
 
-def threads_option(callback: Callable[[int | None], int | None]) -> Any:
+def threads_option(callback: Callable[[int | None], int | None], *, default: str) -> Any:
     """The option --threads, whose callback comes before those of other options, which may load what
-    computes."""
+    computes; the default as the help tells it."""
     return typer.Option(
         "--threads",
         metavar="N",
@@ -135,13 +135,22 @@ def threads_option(callback: Callable[[int | None], int | None]) -> Any:
         callback=callback,
         is_eager=True,
         rich_help_panel=SHARED,
-        show_default="one for each core that the process was given",
+        show_default=default,
         help="Compute on N threads.",
     )
 
 
-Threads = Annotated[int | None, threads_option(threads_of)]
-ThreadsOfQuestions = Annotated[int | None, threads_option(threads_of_questions)]
+Threads = Annotated[
+    int | None, threads_option(threads_of, default="one for each core that the process was given")
+]
+ThreadsOfQuestions = Annotated[
+    int | None,
+    threads_option(
+        threads_of_questions,
+        default="one for each question; for the network, one for each core that the process was "
+        "given",
+    ),
+]
 Split = Annotated[
     str | None,
     typer.Option(

@@ -23,8 +23,8 @@ Sums = NDArray[np.uint32]
 Bytes = NDArray[np.uint8]
 
 BLOCK = 4096  # bytes, a page of memory
-_BLOCKS_AT_ONCE = 1024
-_ROWS_AT_ONCE = 8192
+_BLOCKS_AT_ONCE = 1024  # that are read to be checked
+_ROWS_AT_ONCE = 8192  # that are read, so that blocks and rows are not all held twice
 
 
 class CacheDamaged(Exception):
@@ -94,7 +94,11 @@ class ChecksumWriter:
 
 
 class CheckedFile:
-    """A file whose blocks are checked when they are needed, each once; safe in several threads."""
+    """A file whose blocks are checked when they are needed, each once; safe in several threads.
+
+    Attributes:
+        path: of the file.
+    """
 
     def __init__(self, path: Path, sums: Sums) -> None:
         """Open a file.
@@ -106,7 +110,7 @@ class CheckedFile:
             OSError: it cannot be opened.
             CacheDamaged: it is shorter or longer than its checksums say.
         """
-        self._path, self._sums = path, sums
+        self.path, self._sums = path, sums
         self._checked = np.zeros(len(sums), dtype=bool)
         # Read beside the mapped memory, in which a disk that fails would end the process.
         self._handle = os.open(path, os.O_RDONLY)
@@ -116,6 +120,7 @@ class CheckedFile:
             raise CacheDamaged(path)
 
     def __len__(self) -> int:
+        """Bytes."""
         return self._size
 
     def check(self, first: Ints, last: Ints) -> None:
@@ -150,14 +155,14 @@ class CheckedFile:
             try:
                 read = os.preadv(self._handle, [found[first:end].data], start)
             except OSError:
-                raise CacheDamaged(self._path) from None
+                raise CacheDamaged(self.path) from None
             if read != min((end - first) * BLOCK, self._size - start):
-                raise CacheDamaged(self._path)
+                raise CacheDamaged(self.path)
             first = end
         for number in np.flatnonzero(~self._checked[blocks]).tolist():
             block = int(blocks[number])
             if zlib.crc32(found[number, : self._size - block * BLOCK].data) != self._sums[block]:
-                raise CacheDamaged(self._path)
+                raise CacheDamaged(self.path)
             self._checked[block] = True
         return found
 
@@ -175,18 +180,18 @@ class CheckedRows:
     """An array (R, ...) in a checked file, whose rows are checked before they are given."""
 
     def __init__(
-        self, file: CheckedFile, dtype: str, shape: tuple[int, ...], *, mapped: Path | None
+        self, file: CheckedFile, dtype: str, shape: tuple[int, ...], *, mapped: bool
     ) -> None:
         """Take the file.
 
         Args:
             dtype, shape: of the array, which begins where the file does.
-            mapped: the file's path, where it is mapped; None: rows are read when they are asked
-                for. Of what is mapped, Linux counts 64 KiB around each byte that was touched to
-                the process's memory, so that large files are read.
+            mapped: whether the file is mapped, or rows are read when they are asked for. Of what is
+                mapped, Linux counts 64 KiB around each byte that was touched to the process's
+                memory, so that large files are read.
         """
         self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
-        self._rows = None if mapped is None else np.memmap(mapped, dtype, "r", shape=shape)
+        self._rows = np.memmap(file.path, dtype, "r", shape=shape) if mapped else None
         self._size = self._dtype.itemsize * math.prod(shape[1:])
 
     def __len__(self) -> int:

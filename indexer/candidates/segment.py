@@ -126,8 +126,9 @@ def open_segment(
     def rows(part: str, dtype: str, *shape: int) -> Rows:
         if not regions:
             return np.empty((0, *shape), dtype)
-        mapped = paths[part] if len(files[part]) <= MAPPED_AT_MOST else None
-        return CheckedRows(files[part], dtype, (regions, *shape), mapped=mapped)
+        file = files[part]
+        mapped = len(file) <= MAPPED_AT_MOST
+        return CheckedRows(file, dtype, (regions, *shape), mapped=mapped)
 
     head = int(sums[0])
     files["faiss"].check_blocks(head)  # FAISS must not see anything else

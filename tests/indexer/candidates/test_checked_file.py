@@ -29,7 +29,7 @@ def written(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint16], lis
 
 def rows_of(path: Path, shape: tuple[int, ...], sums: list[int], way: str) -> CheckedRows:
     file = CheckedFile(path, np.array(sums, np.uint32))
-    return CheckedRows(file, "<u2", shape, mapped=path if way == "mapped" else None)
+    return CheckedRows(file, "<u2", shape, mapped=way == "mapped")
 
 
 @WAYS
