@@ -5,9 +5,9 @@ whose IoU exceeds SAME_OBJECT are boxes of one object.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ OVERLAP = 0.1  # of the smaller region's area
 BAR = 2.0  # the score from which a phrase counts as found in a region
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alignment:
+class Alignment(NamedTuple):
     """How one photo answers a question.
 
     Attributes:

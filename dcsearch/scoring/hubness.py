@@ -40,7 +40,8 @@ def hubness(
     result = np.zeros(len(starts), dtype=np.float32)
     described = np.diff(starts, append=len(vectors)) > 0
     if len(probes.vectors) and described.any():
-        scores = COSINE_WEIGHT * (vectors @ probes.vectors.T) + objectness_scores[:, None]  # (R, K)
+        scores = vectors @ (COSINE_WEIGHT * probes.vectors.T)  # (R, K)
+        scores += objectness_scores[:, None]
         best = np.maximum.reduceat(scores, starts[described], axis=0)
         result[described] = best.mean(axis=1, dtype=np.float64) - probes.level
     return result

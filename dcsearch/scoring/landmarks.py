@@ -9,7 +9,7 @@ from dcsearch.scoring.numpy_engine import Floats, LikelyWords, NumpyLanguage, St
 from dcsearch.scoring.phrase import Phrase
 
 _REMEMBERED = 150  # prefixes, about a megabyte each
-_FAR = 10.0  # nats below the best from which on a landmark is not read to the end
+_FAR = 8.0  # nats below the best from which on a landmark is not read to the end
 _LEAST_READ = 96  # landmarks that are read to the end however far behind they are
 
 
@@ -25,6 +25,7 @@ class _Read(NamedTuple):
 
     rows: NDArray[np.int64]  # (k,) which of them
     state: State
+    normaliser: Floats  # (k,) of the softmax of the next word
     likely: LikelyWords
 
 
@@ -37,9 +38,11 @@ class Landmarks:
     def __init__(self, language: NumpyLanguage, codes: NDArray[np.floating]) -> None:
         """Take the codes (K, E)."""
         self.language, self.codes = language, codes
-        zeros = np.zeros(len(codes), dtype=np.float32)
-        begun = language.step_with_likely_words(language.read(codes), language.end, zeros)
-        self._prefixes: dict[tuple[int, ...], _Read] = {(): _Read(np.arange(len(codes)), *begun)}
+        state = language.begin(codes)
+        begun = language.likely_words(state.hidden, np.zeros(len(codes), dtype=np.float32))
+        self._prefixes: dict[tuple[int, ...], _Read] = {
+            (): _Read(np.arange(len(codes)), state, *begun)
+        }
 
     def read(self, phrase: Phrase) -> Reading:
         """log p of each of a phrase's T words in turn, and of END, and the words that are likely in
@@ -51,7 +54,7 @@ class Landmarks:
         words = np.zeros((len(self.codes), len(phrase.tokens) + 1), dtype=np.float32)
         read, likely = self._prefixes[()], []
         for column, token in enumerate((*phrase.tokens, self.language.end)):
-            next_word = self.language.next_word(read.state, token)  # (k,)
+            next_word = self.language.next_word(read.state.hidden, read.normaliser, token)  # (k,)
             so_far = words[read.rows].sum(axis=1) + next_word
             words[:, column] = next_word[so_far.argmax()]
             words[read.rows, column] = next_word
@@ -66,9 +69,11 @@ class Landmarks:
             return known
         bar = min(so_far.max() - _FAR, np.sort(so_far)[-_LEAST_READ:][0])
         near = so_far >= bar
-        state = State(*(part[near] for part in before.state))
-        after = self.language.step_with_likely_words(state, prefix[-1], so_far[near])
-        read = _Read(before.rows[near], *after)
+        state = State(before.state.hidden[near], before.state.cell[near])
+        state = self.language.step(state, prefix[-1])
+        read = _Read(
+            before.rows[near], state, *self.language.likely_words(state.hidden, so_far[near])
+        )
         if len(prefix) <= 2 and len(self._prefixes) < _REMEMBERED:
             self._prefixes[prefix] = read
         return read

@@ -28,11 +28,10 @@ _SPREAD = 2.0  # nats of a prefix's log p that reduce a landmark's weight to 1 /
 
 
 class State(NamedTuple):
-    """Hidden and cell state of N running sequences, and how the next word is divided."""
+    """Hidden and cell state of N running sequences."""
 
     hidden: Floats  # (N, H)
     cell: Floats  # (N, H)
-    normaliser: Floats  # (N,), logarithm of the softmax's normaliser
 
 
 class LikelyWords(NamedTuple):
@@ -94,39 +93,40 @@ class NumpyLanguage:
             weights_of *= halves
         self._gates_of: dict[int, Floats] = {}  # (4H,) of tokens read before
 
-    def begin(self, codes: NDArray[np.floating], likely: LikelyWords | None = None) -> State:
-        """States after the stored codes (N, E) and START have been read; `likely` as in `step`."""
-        return self.step(self.read(codes), self.end, likely)
+    def begin(self, codes: NDArray[np.floating]) -> State:
+        """States after the stored codes (N, E) and START have been read."""
+        return self.step(self.read(codes), self.end)
 
     def read(self, codes: NDArray[np.floating]) -> State:
         """States after the stored codes (N, E) have been read; no word can follow yet."""
-        gates = codes.astype(np.float32) @ self._input_gates + self._input_bias
-        empty = np.zeros((len(gates), gates.shape[1] // 4), dtype=np.float32)
-        return State(*_advance(gates, empty), empty[:, 0])
+        gates = codes.astype(np.float32, copy=False) @ self._input_gates + self._input_bias
+        return _advance(gates, np.zeros((len(gates), gates.shape[1] // 4), dtype=np.float32))
 
-    def step(self, state: State, token: int, likely: LikelyWords | None = None) -> State:
-        """States after one more token, the same for all.
+    def step(self, state: State, token: int) -> State:
+        """States after one more token, the same for all."""
+        gates = state.hidden @ self._hidden_gates
+        gates += self._word_gates(token)
+        return _advance(gates, state.cell)
 
-        With the words that are `likely` to follow, the normaliser is not quite exact and a
-        fraction of the work.
+    def normaliser(self, hidden: Floats, likely: LikelyWords | None = None) -> Floats:
+        """Logarithms of the softmaxes' normalisers (N,) of hidden states (N, H).
+
+        With the words that are `likely` to follow they are not quite exact and a fraction of the
+        work.
         """
-        hidden, cell = self._advance(state, token)
         if likely:
             logits = hidden @ likely.output.T
             logits += likely.bias
-            return State(hidden, cell, _softmax(logits)[2] + likely.rest)
+            return _softmax(logits)[2] + likely.rest
         normaliser = np.empty(len(hidden), dtype=np.float32)
         for first in range(0, len(hidden), _ROWS):
             rows = slice(first, first + _ROWS)
             normaliser[rows] = _softmax(self._logits(hidden[rows]))[2]
-        return State(hidden, cell, normaliser)
+        return normaliser
 
-    def step_with_likely_words(
-        self, state: State, token: int, so_far: Floats
-    ) -> tuple[State, LikelyWords]:
-        """As `step`, and the words that are likely to follow, most of all where the log p (N,) of
-        the words `so_far`, the token included, is the greatest."""
-        hidden, cell = self._advance(state, token)
+    def likely_words(self, hidden: Floats, so_far: Floats) -> tuple[Floats, LikelyWords]:
+        """The normaliser of hidden states (N, H), and the words that are likely to follow, most of
+        all where the log p (N,) of the words `so_far` is the greatest."""
         shares, total, normaliser = _softmax(self._logits(hidden))  # (N, V + 1), (N,), (N,)
         weights = np.exp((so_far - so_far.max()) / _SPREAD)
         weights /= weights.sum()
@@ -138,7 +138,7 @@ class NumpyLanguage:
             bias=self._output_bias[chosen],
             rest=float(-np.log(covered) @ weights),
         )
-        return State(hidden, cell, normaliser), likely
+        return normaliser, likely
 
     def with_word(self, likely: LikelyWords, token: int) -> LikelyWords:
         """One more word among those that are likely, where it is not yet."""
@@ -150,11 +150,6 @@ class NumpyLanguage:
             bias=np.append(likely.bias, self._output_bias[token]),
             rest=likely.rest,
         )
-
-    def _advance(self, state: State, token: int) -> tuple[Floats, Floats]:
-        gates = state.hidden @ self._hidden_gates
-        gates += self._word_gates(token)
-        return _advance(gates, state.cell)
 
     def _word_gates(self, token: int) -> Floats:
         """What a token adds to the gates, (4H,)."""
@@ -171,10 +166,11 @@ class NumpyLanguage:
         logits += self._output_bias
         return logits
 
-    def next_word(self, state: State, token: int) -> Floats:
-        """log p of the token to come next: (N,), each <= 0."""
-        logits = state.hidden @ self._output[token] + self._output_bias[token]
-        result: Floats = np.minimum(logits - state.normaliser, 0.0)  # rounding may exceed 0
+    def next_word(self, hidden: Floats, normaliser: Floats, token: int) -> Floats:
+        """log p of the token to come next: (N,), each <= 0, of hidden states (N, H) and their
+        normalisers (N,)."""
+        logits = hidden @ self._output[token] + self._output_bias[token]
+        result: Floats = np.minimum(logits - normaliser, 0.0)  # rounding may exceed 0
         return result
 
     def word_log_likelihoods(
@@ -184,13 +180,17 @@ class NumpyLanguage:
 
         With `likely`, of each of the T + 1 softmaxes, about that (`Landmarks.read`).
         """
-        result = np.empty((len(codes), len(phrase.tokens) + 1), dtype=np.float32)
-        state = self.begin(codes, likely[0] if likely else None)
-        for column, token in enumerate(phrase.tokens):
-            result[:, column] = self.next_word(state, token)
-            state = self.step(state, token, likely[column + 1] if likely else None)
-        result[:, -1] = self.next_word(state, self.end)
-        return result
+        state = self.begin(codes)
+        hidden = [state.hidden]
+        for token in phrase.tokens:
+            state = self.step(state, token)
+            hidden.append(state.hidden)
+        if likely:
+            normalisers = list(map(self.normaliser, hidden, likely))
+        else:  # one product, which takes less time than one for each word
+            normalisers = np.split(self.normaliser(np.concatenate(hidden)), len(hidden))
+        words = map(self.next_word, hidden, normalisers, (*phrase.tokens, self.end))
+        return np.stack(list(words), axis=1)
 
     def log_likelihoods(self, codes: NDArray[np.floating], phrases: Sequence[Phrase]) -> Floats:
         """log p(phrase | region), natural logarithm: (N, M) of codes (N, E) and M phrases."""
@@ -243,7 +243,7 @@ class NumpyEmbedding:
 
     def regions(self, codes: NDArray[np.floating]) -> Floats:
         """Unit vectors (N, S) of codes (N, E)."""
-        return _unit(codes.astype(np.float32) @ self._region.T)
+        return _unit(codes.astype(np.float32, copy=False) @ self._region.T)
 
     def phrase(self, phrase: Phrase) -> Floats:
         """Unit vector (S,) of a phrase of at least one word: the greatest outputs of a
@@ -329,6 +329,7 @@ class NumpyEngine:
     ) -> Terms:
         """The named terms, (N, M) float32 each, of codes (N, E) and M phrases."""
         compute = {"log_likelihood": self.language.log_likelihoods, "cosine": self.cosines}
+        codes = codes.astype(np.float32, copy=False)  # once
         return {name: compute[name](codes, phrases) for name in names}
 
     def word_log_likelihoods(self, codes: NDArray[np.floating], phrase: Phrase) -> Floats:
@@ -374,8 +375,8 @@ def _softmax(logits: Floats) -> tuple[Floats, Floats, Floats]:
     return logits, total, normaliser
 
 
-def _advance(gates: Floats, cell: Floats) -> tuple[Floats, Floats]:
-    """Hidden and cell state of gates (N, 4H), all but the candidates' halved, and cells (N, H);
+def _advance(gates: Floats, cell: Floats) -> State:
+    """The state after gates (N, 4H), all but the candidates' halved, and cells (N, H);
     the gates are overwritten."""
     size = cell.shape[1]
     np.tanh(gates, out=gates)
@@ -388,7 +389,7 @@ def _advance(gates: Floats, cell: Floats) -> tuple[Floats, Floats]:
     kept += write
     hidden = np.tanh(kept)
     hidden *= output
-    return hidden, kept
+    return State(hidden, kept)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -191,7 +191,8 @@ class CheckedRows:
                 memory, so that large files are read.
         """
         self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
-        self._rows = np.memmap(file.path, dtype, "r", shape=shape) if mapped else None
+        # Not as a memmap, of which every choice of rows would be made another.
+        self._rows = np.asarray(np.memmap(file.path, dtype, "r", shape=shape)) if mapped else None
         self._size = self._dtype.itemsize * math.prod(shape[1:])
 
     def __len__(self) -> int:

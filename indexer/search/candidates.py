@@ -106,9 +106,10 @@ class CandidateRegions:
         Args:
             regions: (column, region numbered in the photo), of the alignment.
         """
-        first = int(self.starts[photo])
-        pairs = [(first + row, column) for column, row in regions]
-        estimated = [pair for pair in pairs if isnan(self.known.item(pair))]
+        first, known = int(self.starts[photo]), self.known.item
+        estimated = [
+            (first + row, column) for column, row in regions if isnan(known(first + row, column))
+        ]
         for column in self._request.judged:
             estimated += [(first + row, column) for row in self.likely(photo, column)]
         return estimated

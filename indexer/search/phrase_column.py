@@ -109,6 +109,7 @@ class PhraseColumn:
 
     def approximate_values(self, codes: Floats) -> Floats:
         """With a softmax over the words that the landmarks find likely in each place."""
+        codes = codes.astype(np.float32)  # once
         terms = self._other_terms(codes)
         if self._scorer.weights.log_likelihood:
             language = self._scorer.engine.language

@@ -7,6 +7,7 @@ exact; what was left out had a low estimate, margin included. docs/search.md has
 measurements.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -32,6 +33,13 @@ def search_candidates(request: Request) -> list[Found]:
     return _CandidateSearch(request).run()
 
 
+def rescored_photos(regions: int) -> int:
+    """Photos whose alignments are rescored in a round, of so many regions that may answer: as many
+    as `limits.RESCORED_PHOTOS`, and by the cube root more of more than `limits.RESCORED_OF`."""
+    larger = max(1.0, regions / limits.RESCORED_OF)
+    return round(limits.RESCORED_PHOTOS * math.cbrt(larger))
+
+
 class _CandidateSearch:
     """One question being answered by candidates."""
 
@@ -39,13 +47,15 @@ class _CandidateSearch:
         self._request = request
         self._columns, self._top = request.columns, request.options.top
         self._settled = limits.SETTLED_FACTOR * self._top
+        self._regions = request.regions.count(request.allowed)
+        self._rescored = rescored_photos(self._regions)
         self._stored: dict[int, PhotoRegions] = {}  # photos read, by id
         self._candidates: CandidateRegions
         self._ranking: Ranking
 
     def run(self) -> list[Found]:
         request = self._request
-        if request.regions.count(request.allowed) <= limits.EXHAUSTIVE_BELOW:
+        if self._regions <= limits.EXHAUSTIVE_BELOW:
             allowed = np.flatnonzero(np.concatenate(request.allowed))
             self._consider(request.regions.rows_of(allowed))
             self._compute(_pairs(np.isnan(self._candidates.known)))
@@ -66,9 +76,7 @@ class _CandidateSearch:
             self._rescore([(place, column) for place in places.tolist()])
         best: set[int] = set()
         for asked in range(1, limits.MOST_PROPOSALS):
-            aligned = islice(
-                self._ranking.best(limits.RESCORED_PHOTOS).items(), limits.RESCORED_PHOTOS
-            )
+            aligned = islice(self._ranking.best(self._rescored).items(), self._rescored)
             self._rescore([pair for item in aligned for pair in self._open(*item)])
             before, best = best, self._best_known()
             if asked >= limits.PROPOSALS and best <= before:
@@ -78,7 +86,7 @@ class _CandidateSearch:
     def _settle(self) -> None:
         """Rescore regions in rounds, until nothing among the best photos is an estimate."""
         for _ in range(limits.ROUNDS):
-            photos = max(limits.RESCORED_PHOTOS, self._settled)
+            photos = max(self._rescored, self._settled)
             best = self._ranking.best(photos)
             opened = [self._open(*item) for item in islice(best.items(), photos)]
             if not any(opened[: self._settled]):
@@ -144,7 +152,7 @@ class _CandidateSearch:
         values, end = [], 0
         for photo_id, each in own.items():
             codes, end = known[end : end + each.stop - each.start], end + each.stop - each.start
-            if np.array_equal(stored[photo_id].codes, codes):
+            if stored[photo_id].codes.tobytes() == codes.tobytes():
                 values.append(candidates.values[each])
             else:  # described anew since the cache was read
                 anew = [column.values(stored[photo_id].codes) for column in self._columns]

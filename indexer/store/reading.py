@@ -375,7 +375,7 @@ class SqlReading(ABC):
             )
 
 
-_SOME = 100  # photos whose codes tell how long codes are
+_SOME = 20  # photos whose codes tell how long codes are
 _MODELS = select(MODEL.c.id, MODEL.c.sha256)
 
 
