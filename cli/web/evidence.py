@@ -22,17 +22,17 @@ class CutOff(NamedTuple):
 
 
 CUT_OFFS = (
-    CutOff(-2, 0.860, 296),
-    CutOff(-1, 0.821, 241),
-    CutOff(0, 0.772, 189),
-    CutOff(1, 0.693, 140),
-    CutOff(2, 0.600, 98),
-    CutOff(3, 0.496, 62),
-    CutOff(4, 0.350, 38),
-    CutOff(5, 0.226, 20),
-    CutOff(6, 0.129, 10.2),
-    CutOff(7, 0.075, 4.0),
-    CutOff(8, 0.037, 1.5),
+    CutOff(-2, 0.909, 341),
+    CutOff(-1, 0.858, 260),
+    CutOff(0, 0.807, 192),
+    CutOff(1, 0.737, 136),
+    CutOff(2, 0.650, 92),
+    CutOff(3, 0.536, 59),
+    CutOff(4, 0.404, 34),
+    CutOff(5, 0.279, 17),
+    CutOff(6, 0.184, 7.2),
+    CutOff(7, 0.096, 2.1),
+    CutOff(8, 0.047, 0.5),
 )
 LEAST, GREATEST = CUT_OFFS[0].score, CUT_OFFS[-1].score  # of the scale that pages draw
 
@@ -49,7 +49,7 @@ def meaning(cut_off: CutOff) -> str:
 
 
 def _left_out(passing: float) -> str:
-    of = 10 if passing >= 95 else 100 if passing >= 9.5 else 1000
+    of = 10 if passing >= 90 else 100 if passing >= 9 else 1000 if passing >= 0.9 else 10_000
     return f"{round((1000 - passing) * of / 1000)} of {of}"
 
 

@@ -141,7 +141,7 @@ def test_the_panel_asks_again_stays_open_and_goes_back(visit: Open) -> None:
     page.focus("#min_score")
     page.keyboard.press("End")
     page.wait_for_url("**min_score=8*")
-    expect(page.locator("#meaning li.on")).to_contain_text("998 of 1000")
+    expect(page.locator("#meaning li.on")).to_contain_text("9995 of 10000")
     expect(page.locator(".said")).to_contain_text("scoring 8 or more")
     page.click("text=each in a place of its own")
     page.wait_for_url("**together=and*")

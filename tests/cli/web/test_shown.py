@@ -60,8 +60,8 @@ def test_the_meaning_of_scores_is_what_was_measured() -> None:
 def test_what_a_least_score_does_is_said_in_tens_and_hundreds() -> None:
     said = {each.score: meaning(each) for each in CUT_OFFS}
     assert said[2] == "9 of 10 photos without it are left out; 6 of 10 with it stay"
-    assert said[4] == "96 of 100 photos without it are left out; 4 of 10 with it stay"
-    assert said[8] == "998 of 1000 photos without it are left out; 4 of 100 with it stay"
+    assert said[4] == "97 of 100 photos without it are left out; 4 of 10 with it stay"
+    assert said[8] == "9995 of 10000 photos without it are left out; 5 of 100 with it stay"
     assert [share_of_scale(score) for score in (-9, -2, 3, 8, 99)] == [0, 0, 0.5, 1, 1]
 
 
