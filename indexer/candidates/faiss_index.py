@@ -16,7 +16,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
 LISTS_FROM = 200_000  # regions; below, all of a segment are compared
-COMPARED = 2.0  # lists of a longer segment, times the square root of how many it has
+COMPARED = 2.0  # lists of a longer segment, times the square root of how many it has, or
+COMPARED_SHARE = 1 / 32  # of them, where that is more: from 4,096 lists on
 _FEW = 50_000  # regions that are compared one by one where a filter leaves no more
 
 
@@ -148,7 +149,7 @@ def new_index(regions: int, dimensions: int) -> Any:
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlat(size, metric), size, lists, eight, metric, False
     )
-    index.nprobe = _compared(lists)
+    index.nprobe = lists_compared(lists)
     index.cp.niter = 6
     index.cp.max_points_per_centroid = 40
     index.cp.min_points_per_centroid = 1
@@ -199,13 +200,13 @@ def map_index(path: Path, regions: int) -> Any:
     if regions >= LISTS_FROM:  # threads that fetch lists take longer than they save
         lists: Any = faiss.downcast_InvertedLists(index.invlists)
         lists.prefetch_nthread = 0
-        index.nprobe = _compared(index.nlist)
+        index.nprobe = lists_compared(index.nlist)
     return index
 
 
-def _compared(lists: int) -> int:
+def lists_compared(lists: int) -> int:
     """How many of so many lists are compared with a query."""
-    return max(1, round(float(COMPARED * lists**0.5)))
+    return max(1, round(float(max(COMPARED * lists**0.5, COMPARED_SHARE * lists))))
 
 
 @contextmanager

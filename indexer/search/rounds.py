@@ -7,7 +7,6 @@ exact; what was left out had a low estimate, margin included. docs/search.md has
 measurements.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -35,9 +34,9 @@ def search_candidates(request: Request) -> list[Found]:
 
 def rescored_photos(regions: int) -> int:
     """Photos whose alignments are rescored in a round, of so many regions that may answer: as many
-    as `limits.RESCORED_PHOTOS`, and by the cube root more of more than `limits.RESCORED_OF`."""
+    as `limits.RESCORED_PHOTOS`, and more of more than `limits.RESCORED_OF` regions."""
     larger = max(1.0, regions / limits.RESCORED_OF)
-    return round(limits.RESCORED_PHOTOS * math.cbrt(larger))
+    return round(float(limits.RESCORED_PHOTOS * larger**limits.RESCORED_POWER))
 
 
 class _CandidateSearch:
