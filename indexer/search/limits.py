@@ -16,9 +16,9 @@ PROPOSALS = 2  # times that FAISS is asked, each time with better planes, at the
 MOST_PROPOSALS = 9  # and at the most, while that changes which photos are best: .953 to .970 found
 
 # Rescoring: what the best photos depend on is computed.
-RESCORED_PHOTOS = 80  # whose alignments are rescored in a round, at the least, of up to
-RESCORED_OF = 1_200_000  # regions; of so many times as many, times that to the power of
-RESCORED_POWER = 2 / 3  # more: .9725 (cube root) to .9925 found among ten million
+RESCORED_PHOTOS = 80  # whose alignments are rescored in a round, at the least
+RESCORED_OF = 1_200_000  # regions, up to which these are enough; of x times as many regions
+RESCORED_POWER = 2 / 3  # x to this power times as many photos: .9925 found among ten million
 ROUNDS = 20  # at the most, until nothing among the best is an estimate
 SETTLED_FACTOR = 2  # times as many photos as the answer has are settled: some turn out worse
 MARGIN = 2.0  # deviations of the plane that an estimate may be too low; 1 found fewer
